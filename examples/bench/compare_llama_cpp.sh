@@ -8,10 +8,10 @@
 #
 #   python3 convert_hf_to_gguf.py --outtype bf16 --outfile FILE.gguf HF_FOLDER
 #
-# The converter wants the folder's weights and tokenizer; any will do here, for no text is read or made, except weights of
-# zeros, which run faster than real ones.
+# The converter wants the folder's weights and tokenizer. Any will do here, for no text is read or made, except weights
+# of zeros, which run faster than real ones.
 #
-# How it is kept fair: the programs take turns within every round, so that a drift of the machine meets all of them alike;
+# How it is kept fair: the programs take turns within every round, so that a drift of the machine meets all alike;
 # llama-bench warms up before each test; decode starts from an empty context (Tessera: one token) and prefill is timed
 # without it; the table gives medians, extremes, and the read bandwidth of memory measured during the same runs. Both
 # programs wait by spinning, so one busy neighbour on a core can slow either of them tenfold: use a quiet machine.
