@@ -2,24 +2,23 @@
  *
  *     tsr_source *source;
  *     TSR_TRY(tsr_source_open("models/gpt2", &source));
- *     const tsr_tensor_info *t = tsr_source_find(source, "wte.weight");     // NULL if the checkpoint has none
- *     TSR_TRY(tsr_source_read(source, t, 0, t->bytes, buffer));
- *     tsr_source_destroy(&source);
+ *     const tsr_tensor_info *t = tsr_source_find(source, "wte.weight");     // NULL if the checkpoint has
+ * none TSR_TRY(tsr_source_read(source, t, 0, t->bytes, buffer)); tsr_source_destroy(&source);
  *
- * Opening reads the headers only. Reading is pread, never mmap: the resident set of a rank is what it keeps, not
- * what it looked at. The formats form a table (format.h), one file each; the first whose marker file lies in the
- * folder is used, and there is no falling back to another when it turns out broken.
+ * Opening reads the headers only. Reading is pread, never mmap: the resident set of a rank is what it keeps,
+ * not what it looked at. The formats form a table (format.h), one file each; the first whose marker file lies
+ * in the folder is used, and there is no falling back to another when it turns out broken.
  *
- * Trust. The folder is the user's choice; what lies in its files is not trusted. Files are opened relative to the
- * folder by plain names only: no '/', no "." or "..", no control characters, at most 255 bytes. A symbolic link with
- * such a name is followed, wherever it leads: Hugging Face's cache stores each model file as a link into ../../blobs,
- * and whoever can place links in the folder could as well place the files. A name that a file *contains* (the shards
- * of an index) can thus select among the folder's entries but never spell a path. What is opened must be a regular
- * file, so that a FIFO or a device cannot hang us.
+ * Trust. The folder is the user's choice; what lies in its files is not trusted. Files are opened relative to
+ * the folder by plain names only: no '/', no "." or "..", no control characters, at most 255 bytes. A
+ * symbolic link with such a name is followed, wherever it leads: Hugging Face's cache stores each model file
+ * as a link into ../../blobs, and whoever can place links in the folder could as well place the files. A name
+ * that a file *contains* (the shards of an index) can thus select among the folder's entries but never spell
+ * a path. What is opened must be a regular file, so that a FIFO or a device cannot hang us.
  *
- * Errors: TSR_ERR_IO (missing or unreadable files), TSR_ERR_FORMAT (malformed contents), TSR_ERR_MEMORY; the line
- * names the file, and the tensor where there is one. All functions are local. An open source may be used by many
- * threads at once.
+ * Errors: TSR_ERR_IO (missing or unreadable files), TSR_ERR_FORMAT (malformed contents), TSR_ERR_MEMORY; the
+ * line names the file, and the tensor where there is one. All functions are local. An open source may be used
+ * by many threads at once.
  */
 #ifndef TSR_CHECKPOINT_SOURCE_H
 #define TSR_CHECKPOINT_SOURCE_H
@@ -45,7 +44,8 @@ typedef struct tsr_tensor_info {
     int64_t offset; /* of its first byte in that file */
 } tsr_tensor_info;
 
-/* Opens the checkpoint in folder `model_dir`. If no format recognises it, the error lists what was looked for. */
+/* Opens the checkpoint in folder `model_dir`. If no format recognises it, the error lists what was looked
+ * for. */
 tsr_status tsr_source_open(const char *model_dir, tsr_source **out);
 void tsr_source_destroy(tsr_source **source); /* accepts NULL inside */
 
@@ -58,14 +58,17 @@ const char *tsr_source_file_name(const tsr_source *source, int file); /* "model-
 /* By exact name; NULL if there is none. */
 const tsr_tensor_info *tsr_source_find(const tsr_source *source, const char *name);
 
-/* As above for checkpoints that may carry or lack the head's prefix, such as "transformer." or "model." (NULL or "":
- * none): tries the exact name, then the name without the prefix if it begins with it, then with the prefix added. */
-const tsr_tensor_info *tsr_source_find_prefixed(const tsr_source *source, const char *name, const char *prefix);
+/* As above for checkpoints that may carry or lack the head's prefix, such as "transformer." or "model." (NULL
+ * or "": none): tries the exact name, then the name without the prefix if it begins with it, then with the
+ * prefix added. */
+const tsr_tensor_info *tsr_source_find_prefixed(const tsr_source *source, const char *name,
+                                                const char *prefix);
 
-/* Reads n bytes of the tensor, from its byte `byte_offset` on, into dst. Interrupted and short reads are continued;
- * a file that ends too early (someone truncated it after it was opened) is TSR_ERR_IO. Blocks on the disk. */
-tsr_status tsr_source_read(const tsr_source *source, const tsr_tensor_info *tensor, int64_t byte_offset, int64_t n,
-                           void *dst);
+/* Reads n bytes of the tensor, from its byte `byte_offset` on, into dst. Interrupted and short reads are
+ * continued; a file that ends too early (someone truncated it after it was opened) is TSR_ERR_IO. Blocks on
+ * the disk. */
+tsr_status tsr_source_read(const tsr_source *source, const tsr_tensor_info *tensor, int64_t byte_offset,
+                           int64_t n, void *dst);
 
 /* Bytes of tensor data read so far through this source, by all threads; headers not counted. */
 int64_t tsr_source_bytes_read(const tsr_source *source);

@@ -1,8 +1,8 @@
 /* view.h: weights as views of checkpoint tensors.
  *
- * A view is a tensor of the checkpoint, or other views put through reshape, permute, slice or concat. It is an
- * immutable description: building one reads nothing and needs no source. Every fused, transposed or sharded layout
- * is such a view, and a rank's shard is one more slice of it:
+ * A view is a tensor of the checkpoint, or other views put through reshape, permute, slice or concat. It is
+ * an immutable description: building one reads nothing and needs no source. Every fused, transposed or
+ * sharded layout is such a view, and a rank's shard is one more slice of it:
  *
  *     int64_t in_out[] = {768, 2304};                                       // GPT-2 stores [in, out]
  *     TSR_TRY(tsr_view_tensor(arena, "h.0.attn.c_attn.weight", 2, in_out, &w));
@@ -10,18 +10,18 @@
  *     TSR_TRY(tsr_view_slice(arena, w, 0, 0, 192, &w));                     // query rows of rank 0 of 4
  *     TSR_TRY(tsr_view_read_f32(w, source, "transformer.", 0, 192, dst));   // dst [192, 768]
  *
- * Reading composes the whole chain into byte runs and fetches those alone, so slices may stand anywhere in the
- * chain: outside of a permute, a concat or a reshape they cost no extra bytes. (Only where a run would be shorter
- * than a few hundred bytes are the gaps between runs read as well and dropped.)
+ * Reading composes the whole chain into byte runs and fetches those alone, so slices may stand anywhere in
+ * the chain: outside of a permute, a concat or a reshape they cost no extra bytes. (Only where a run would be
+ * shorter than a few hundred bytes are the gaps between runs read as well and dropped.)
  *
- * Ownership: views live in the arena they were built in and stay valid until it is destroyed; arguments are copied.
- * A view must not outlive the views it was made of. Sharing subtrees is fine. Operations that change nothing return
- * their argument, and adjacent operations of one kind are merged.
+ * Ownership: views live in the arena they were built in and stay valid until it is destroyed; arguments are
+ * copied. A view must not outlive the views it was made of. Sharing subtrees is fine. Operations that change
+ * nothing return their argument, and adjacent operations of one kind are merged.
  *
- * Errors: extents that do not fit are TSR_ERR_FORMAT (they come from a config that contradicts itself), with the view
- * and the shapes in the line; a wrong rank or axis is TSR_ERR_INTERNAL (it comes from our own code). *out is NULL on
- * failure. Extents may be 0. All functions are local; views may be read by many threads at once, building in one
- * arena may not.
+ * Errors: extents that do not fit are TSR_ERR_FORMAT (they come from a config that contradicts itself), with
+ * the view and the shapes in the line; a wrong rank or axis is TSR_ERR_INTERNAL (it comes from our own code).
+ * *out is NULL on failure. Extents may be 0. All functions are local; views may be read by many threads at
+ * once, building in one arena may not.
  */
 #ifndef TSR_CHECKPOINT_VIEW_H
 #define TSR_CHECKPOINT_VIEW_H
@@ -32,7 +32,7 @@
 
 typedef struct tsr_view tsr_view;
 
-/* --- Building ----------------------------------------------------------------------------------------------- */
+/* --- Building --- */
 
 /* The tensor called `name`, which must have exactly this shape (checked when it meets a source). */
 tsr_status tsr_view_tensor(tsr_arena *arena, const char *name, int rank, const int64_t *shape,
@@ -53,9 +53,10 @@ tsr_status tsr_view_slice(tsr_arena *arena, const tsr_view *v, int axis, int64_t
                           const tsr_view **out);
 
 /* n >= 1 views laid end to end along one axis; their other extents must be equal. dtypes may differ. */
-tsr_status tsr_view_concat(tsr_arena *arena, int axis, int n, const tsr_view *const *parts, const tsr_view **out);
+tsr_status tsr_view_concat(tsr_arena *arena, int axis, int n, const tsr_view *const *parts,
+                           const tsr_view **out);
 
-/* --- Asking (no source needed) ------------------------------------------------------------------------------- */
+/* --- Asking (no source needed) --- */
 
 int tsr_view_rank(const tsr_view *v);
 const int64_t *tsr_view_shape(const tsr_view *v); /* [rank] */
@@ -72,36 +73,41 @@ const char *tsr_view_leaf_name(const tsr_view *v, int i);
  * "h.0.qkv.weight.reshape[12,3,64,768][:,0:1]", "concat(q.weight, k.weight, v.weight)". */
 tsr_status tsr_view_print(const tsr_view *v, tsr_text *out);
 
-/* --- Against a source ---------------------------------------------------------------------------------------- */
+/* --- Against a source --- */
 /* `prefix` as in tsr_source_find_prefixed; may be NULL. */
 
-/* Every tensor named is there, has the stated shape, and holds floating point numbers (F32, F16, BF16, F64). */
+/* Every tensor named is there, has the stated shape, and holds floating point numbers (F32, F16, BF16, F64).
+ */
 tsr_status tsr_view_check(const tsr_view *v, const tsr_source *source, const char *prefix);
 
-/* The dtype that loses nothing: that of the leaves if they agree; else float32, or float64 if one leaf is that. */
+/* The dtype that loses nothing: that of the leaves if they agree; else float32, or float64 if one leaf is
+ * that. */
 tsr_status tsr_view_dtype(const tsr_view *v, const tsr_source *source, const char *prefix, tsr_dtype *out);
 
-/* Bytes the view's elements take in the checkpoint, each leaf in its own dtype: what reading it should cost. */
-tsr_status tsr_view_stored_bytes(const tsr_view *v, const tsr_source *source, const char *prefix, int64_t *out);
+/* Bytes the view's elements take in the checkpoint, each leaf in its own dtype: what reading it should cost.
+ */
+tsr_status tsr_view_stored_bytes(const tsr_view *v, const tsr_source *source, const char *prefix,
+                                 int64_t *out);
 
-/* Rows [row_begin, row_end) of the view as a matrix, converted to `as` (F32, F16 or BF16; rounded to nearest even),
- * row-major and dense: dst [row_end - row_begin, cols]. Rows outside the view are TSR_ERR_INTERNAL. Blocks on the
- * disk; takes at most about 1 MiB of its own for the time of the call. */
+/* Rows [row_begin, row_end) of the view as a matrix, converted to `as` (F32, F16 or BF16; rounded to nearest
+ * even), row-major and dense: dst [row_end - row_begin, cols]. Rows outside the view are TSR_ERR_INTERNAL.
+ * Blocks on the disk; takes at most about 1 MiB of its own for the time of the call. */
 tsr_status tsr_view_read(const tsr_view *v, const tsr_source *source, const char *prefix, int64_t row_begin,
                          int64_t row_end, tsr_dtype as, void *dst);
-tsr_status tsr_view_read_f32(const tsr_view *v, const tsr_source *source, const char *prefix, int64_t row_begin,
-                             int64_t row_end, float *dst);
+tsr_status tsr_view_read_f32(const tsr_view *v, const tsr_source *source, const char *prefix,
+                             int64_t row_begin, int64_t row_end, float *dst);
 
-/* --- Panel by panel ------------------------------------------------------------------------------------------ */
-/* A reader is a view bound to a source, for a caller that takes a few rows at a time, in ascending order. Names are
- * resolved and checked once, at creation. Where the rows of the view are columns in the file (GPT-2), it reads ahead
- * up to 4 MiB, so that a panel of 8 rows does not become one read of 16 bytes per column: prefer it to tsr_view_read
- * for anything but whole tensors. It never reads past the view: for a part of the rows, slice the view first.
- * Takes at most about 6 MiB. The view and the source must outlive it. Not thread-safe: one reader a thread. */
+/* --- Panel by panel --- */
+/* A reader is a view bound to a source, for a caller that takes a few rows at a time, in ascending order.
+ * Names are resolved and checked once, at creation. Where the rows of the view are columns in the file
+ * (GPT-2), it reads ahead up to 4 MiB, so that a panel of 8 rows does not become one read of 16 bytes per
+ * column: prefer it to tsr_view_read for anything but whole tensors. It never reads past the view: for a part
+ * of the rows, slice the view first. Takes at most about 6 MiB. The view and the source must outlive it. Not
+ * thread-safe: one reader a thread. */
 typedef struct tsr_view_reader tsr_view_reader;
 
-tsr_status tsr_view_reader_create(const tsr_view *v, const tsr_source *source, const char *prefix, tsr_dtype as,
-                                  tsr_view_reader **out);
+tsr_status tsr_view_reader_create(const tsr_view *v, const tsr_source *source, const char *prefix,
+                                  tsr_dtype as, tsr_view_reader **out);
 /* dst [row_end - row_begin, cols] in the dtype given at creation. */
 tsr_status tsr_view_reader_rows(tsr_view_reader *reader, int64_t row_begin, int64_t row_end, void *dst);
 void tsr_view_reader_destroy(tsr_view_reader **reader);

@@ -1,0 +1,71 @@
+/* format.h: how a checkpoint format plugs in. Private to checkpoint/ and its tests.
+ *
+ * A format is one row of the table in source.c and one file. Its `open` lists every tensor: it adds the files
+ * it needs and the tensors found in them; source.c then sorts the names, refuses duplicates and answers all
+ * queries. A format whose tensors are not plain byte runs of a file sets `read`.
+ */
+#ifndef TSR_CHECKPOINT_FORMAT_H
+#define TSR_CHECKPOINT_FORMAT_H
+
+#include "base/memory.h"
+#include "checkpoint/source.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+typedef struct tsr_source_format {
+    const char *name;                        /* "safetensors" */
+    const char *looks_for;                   /* the marker, as shown to the user: "model.safetensors" */
+    bool (*probe)(const tsr_source *source); /* is the marker there? Looks at names only */
+    tsr_status (*open)(tsr_source *source);  /* lists the tensors */
+} tsr_source_format;
+
+extern const tsr_source_format tsr_format_safetensors;       /* safetensors.c */
+extern const tsr_source_format tsr_format_safetensors_index; /* safetensors_index.c */
+
+typedef struct tsr_source_file {
+    char *name;
+    int fd;
+    int64_t bytes;
+} tsr_source_file;
+
+struct tsr_source {
+    const tsr_source_format *format;
+    int dir;        /* the open folder, -1 if there is none */
+    char *dir_name; /* as the user gave it */
+    tsr_arena *arena;
+    tsr_source_file *files;
+    int64_t file_count, file_capacity;
+    tsr_tensor_info *tensors;
+    int64_t tensor_count, tensor_capacity;
+    const tsr_tensor_info **by_name; /* [tensor_count], sorted: finding is a binary search, which no set of
+                                        hostile names can slow down as they could a hash table */
+    tsr_status (*read)(const tsr_source *, const tsr_tensor_info *, int64_t offset, int64_t n, void *dst);
+    atomic_llong bytes_read;
+};
+
+/* An empty source on no folder (dir NULL) or on an open-able one. */
+tsr_status tsr_source_create(const char *dir, tsr_source **out);
+
+/* Is there an entry of this name in the folder, whatever it is? */
+bool tsr_source_has_file(const tsr_source *source, const char *name);
+
+/* Opens a regular file of the folder by its plain name (rules in source.h). *file is its index. */
+tsr_status tsr_source_add_file(tsr_source *source, const char *name, int *file);
+/* Takes over an open descriptor, also on failure. */
+tsr_status tsr_source_add_fd(tsr_source *source, int fd, const char *name, int *file);
+
+/* Appends a tensor; name and label are copied, their lengths were bounded by the caller's file cap. */
+tsr_status tsr_source_add_tensor(tsr_source *source, const tsr_tensor_info *tensor);
+
+/* Sorts the names; a name listed twice is TSR_ERR_FORMAT. Called after the last tensor; a format whose
+ * own checks look names up may have called it before. */
+tsr_status tsr_source_finish(tsr_source *source);
+
+/* Reads exactly n bytes at an offset of a file. Not counted. */
+tsr_status tsr_source_pread(const tsr_source *source, int file, int64_t offset, int64_t n, void *dst);
+
+/* Lists the tensors of one safetensors file that was added. */
+tsr_status tsr_safetensors_list(tsr_source *source, int file);
+
+#endif

@@ -1,0 +1,183 @@
+/* source.c: the table of formats, opening, finding tensors by name, reading their bytes. */
+#include "checkpoint/source.h"
+#include "base/checked.h"
+#include "checkpoint/format.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* In the order of preference. */
+static const tsr_source_format *const formats[] = {
+    &tsr_format_safetensors,
+    &tsr_format_safetensors_index,
+};
+enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
+
+static tsr_status open_folder(tsr_source *s, const char *dir)
+{
+    void *p;
+    size_t bytes = strlen(dir) + 1;
+    TSR_TRY(tsr_alloc((int64_t)bytes, "a folder name", &p));
+    s->dir_name = memcpy(p, dir, bytes);
+    s->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->dir < 0)
+        return tsr_fail(TSR_ERR_IO, "%s: cannot be opened as a model folder: %s", dir, strerror(errno));
+    return TSR_OK;
+}
+
+tsr_status tsr_source_create(const char *dir, tsr_source **out)
+{
+    void *p;
+    *out = NULL;
+    TSR_TRY(tsr_calloc(1, sizeof(tsr_source), "a checkpoint source", &p));
+    tsr_source *s = p;
+    s->dir = -1;
+    tsr_status status = tsr_arena_create("the list of tensors", &s->arena);
+    if (status == TSR_OK && dir) status = open_folder(s, dir);
+    if (status != TSR_OK) {
+        tsr_source_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return TSR_OK;
+}
+
+void tsr_source_destroy(tsr_source **source)
+{
+    tsr_source *s = *source;
+    if (!s) return;
+    for (int64_t i = 0; i < s->file_count; i++) {
+        close(s->files[i].fd);
+        tsr_free(s->files[i].name);
+    }
+    if (s->dir >= 0) close(s->dir);
+    tsr_free(s->files);
+    tsr_free(s->tensors);
+    tsr_free(s->by_name);
+    tsr_free(s->dir_name);
+    tsr_arena_destroy(&s->arena);
+    tsr_free(s);
+    *source = NULL;
+}
+
+static tsr_status no_format(const char *dir)
+{
+    char wanted[512] = "";
+    size_t n = 0;
+    for (int i = 0; i < FORMAT_COUNT && n < sizeof wanted; i++)
+        n += (size_t)snprintf(wanted + n, sizeof wanted - n, "%s%s", i ? ", " : "", formats[i]->looks_for);
+    return tsr_fail(TSR_ERR_IO, "%s: no checkpoint found; looked for: %s", dir, wanted);
+}
+
+tsr_status tsr_source_open(const char *model_dir, tsr_source **out)
+{
+    tsr_source *s;
+    *out = NULL;
+    TSR_TRY(tsr_source_create(model_dir, &s));
+    for (int i = 0; i < FORMAT_COUNT && !s->format; i++)
+        if (formats[i]->probe(s)) s->format = formats[i];
+    tsr_status status = s->format ? s->format->open(s) : no_format(model_dir);
+    if (status == TSR_OK) status = tsr_source_finish(s);
+    if (status != TSR_OK) {
+        tsr_source_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return TSR_OK;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp((*(const tsr_tensor_info *const *)a)->name, (*(const tsr_tensor_info *const *)b)->name);
+}
+
+tsr_status tsr_source_finish(tsr_source *s)
+{
+    void *p;
+    if (s->by_name) return TSR_OK;
+    TSR_TRY(tsr_calloc(s->tensor_count, sizeof *s->by_name, "the index of tensor names", &p));
+    s->by_name = p;
+    for (int64_t i = 0; i < s->tensor_count; i++) s->by_name[i] = &s->tensors[i];
+    qsort(s->by_name, (size_t)s->tensor_count, sizeof *s->by_name, compare_names);
+    for (int64_t i = 1; i < s->tensor_count; i++) {
+        const tsr_tensor_info *a = s->by_name[i - 1], *b = s->by_name[i];
+        if (strcmp(a->name, b->name) == 0)
+            return tsr_fail(TSR_ERR_FORMAT, "%s: tensor \"%.200s\" is also in %s; each must be stored once",
+                            s->files[b->file].name, b->name, s->files[a->file].name);
+    }
+    return TSR_OK;
+}
+
+const char *tsr_source_format_name(const tsr_source *s)
+{
+    return s->format ? s->format->name : "none";
+}
+
+int64_t tsr_source_count(const tsr_source *s)
+{
+    return s->tensor_count;
+}
+
+const tsr_tensor_info *tsr_source_tensor(const tsr_source *s, int64_t i)
+{
+    return &s->tensors[i];
+}
+
+const char *tsr_source_file_name(const tsr_source *s, int file)
+{
+    return s->files[file].name;
+}
+
+/* The tensor called head followed by tail. */
+static const tsr_tensor_info *find_joined(const tsr_source *s, const char *head, size_t head_bytes,
+                                          const char *tail)
+{
+    for (int64_t low = 0, high = s->tensor_count; low < high;) {
+        int64_t middle = low + (high - low) / 2;
+        const char *name = s->by_name[middle]->name;
+        int order = strncmp(name, head, head_bytes);
+        if (order == 0) order = strcmp(name + head_bytes, tail);
+        if (order == 0) return s->by_name[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+const tsr_tensor_info *tsr_source_find(const tsr_source *s, const char *name)
+{
+    return find_joined(s, "", 0, name);
+}
+
+const tsr_tensor_info *tsr_source_find_prefixed(const tsr_source *s, const char *name, const char *prefix)
+{
+    const tsr_tensor_info *t = tsr_source_find(s, name);
+    if (t || !prefix || !*prefix) return t;
+    size_t n = strlen(prefix);
+    if (strncmp(name, prefix, n) == 0) t = tsr_source_find(s, name + n);
+    return t ? t : find_joined(s, prefix, n, name);
+}
+
+tsr_status tsr_source_read(const tsr_source *s, const tsr_tensor_info *t, int64_t byte_offset, int64_t n,
+                           void *dst)
+{
+    if (byte_offset < 0 || n < 0 || byte_offset > t->bytes || n > t->bytes - byte_offset)
+        return tsr_fail(TSR_ERR_INTERNAL, "%s: bytes %lld+%lld asked of tensor \"%.200s\", which has %lld",
+                        s->files[t->file].name, (long long)byte_offset, (long long)n, t->name,
+                        (long long)t->bytes);
+    atomic_fetch_add_explicit((atomic_llong *)&s->bytes_read, n, memory_order_relaxed);
+    if (s->read) return s->read(s, t, byte_offset, n, dst);
+    tsr_status status = tsr_source_pread(s, t->file, t->offset + byte_offset, n, dst);
+    return status == TSR_OK ? status : tsr_fail_in(status, "tensor \"%.200s\"", t->name);
+}
+
+int64_t tsr_source_bytes_read(const tsr_source *s)
+{
+    return atomic_load_explicit((atomic_llong *)&s->bytes_read, memory_order_relaxed);
+}

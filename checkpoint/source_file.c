@@ -1,0 +1,94 @@
+/* source_file.c: how a source opens the files of its folder, reads them, and collects their tensors. */
+#include "base/checked.h"
+#include "checkpoint/format.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool tsr_source_has_file(const tsr_source *s, const char *name)
+{
+    struct stat st;
+    /* A dangling link counts as present: opening it then says what is wrong, instead of another format being
+     * tried. */
+    return fstatat(s->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* A name that can only mean an entry of the folder itself. */
+static bool plain_name(const char *name)
+{
+    size_t n = strlen(name);
+    if (n == 0 || n > NAME_MAX || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return false;
+    for (const char *c = name; *c; c++)
+        if (*c == '/' || (unsigned char)*c < 0x20 || *c == 0x7f) return false;
+    return true;
+}
+
+tsr_status tsr_source_add_file(tsr_source *s, const char *name, int *file)
+{
+    if (!plain_name(name))
+        return tsr_fail(TSR_ERR_FORMAT,
+                        "\"%.200s\" is not accepted as a file name: expected a plain name without '/'", name);
+    int fd = openat(s->dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) return tsr_fail(TSR_ERR_IO, "%s: cannot be opened: %s", name, strerror(errno));
+    return tsr_source_add_fd(s, fd, name, file);
+}
+
+static tsr_status add_open_file(tsr_source *s, int fd, const char *name, int *file)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return tsr_fail(TSR_ERR_IO, "%s: not a regular file", name);
+    if (s->file_count >= INT_MAX) return tsr_fail(TSR_ERR_FORMAT, "%s: too many files", name);
+    void *array = s->files, *copy;
+    TSR_TRY(
+        tsr_grow(&array, &s->file_capacity, s->file_count + 1, sizeof *s->files, "the list of weight files"));
+    s->files = array;
+    size_t bytes = strlen(name) + 1;
+    TSR_TRY(tsr_alloc((int64_t)bytes, "a file name", &copy));
+    *file = (int)s->file_count++;
+    s->files[*file] = (tsr_source_file){memcpy(copy, name, bytes), fd, st.st_size};
+    return TSR_OK;
+}
+
+tsr_status tsr_source_add_fd(tsr_source *s, int fd, const char *name, int *file)
+{
+    tsr_status status = add_open_file(s, fd, name, file);
+    if (status != TSR_OK) close(fd);
+    return status;
+}
+
+tsr_status tsr_source_add_tensor(tsr_source *s, const tsr_tensor_info *tensor)
+{
+    void *array = s->tensors;
+    TSR_TRY(tsr_grow(&array, &s->tensor_capacity, s->tensor_count + 1, sizeof *s->tensors,
+                     "the list of tensors"));
+    s->tensors = array;
+    tsr_tensor_info t = *tensor;
+    TSR_TRY(tsr_arena_strdup(s->arena, tensor->name, &t.name));
+    TSR_TRY(tsr_arena_strdup(s->arena, tensor->dtype_label, &t.dtype_label));
+    s->tensors[s->tensor_count++] = t;
+    return TSR_OK;
+}
+
+tsr_status tsr_source_pread(const tsr_source *s, int file, int64_t offset, int64_t n, void *dst)
+{
+    const tsr_source_file *f = &s->files[file];
+    char *p = dst;
+    while (n > 0) {
+        ssize_t got = pread(f->fd, p, (size_t)n, offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return tsr_fail(TSR_ERR_IO, "%s: cannot be read: %s", f->name, strerror(errno));
+        if (got == 0)
+            return tsr_fail(TSR_ERR_IO,
+                            "%s: ends at byte %lld, %lld more expected; it was changed while in use", f->name,
+                            (long long)offset, (long long)n);
+        p += got;
+        offset += got;
+        n -= got;
+    }
+    return TSR_OK;
+}
