@@ -1,0 +1,27 @@
+/* fuse.h: kernel injection: rewrites patterns of a graph to fused ops, whatever model they stand in.
+ *
+ * Runs on a rank's model after sharding. Patterns:
+ *   linears   several linears of one input (q, k, v; gate and up; all of them in a parallel block) become one
+ * linear whose weight is the concatenation; their outputs become windows of its output add_norm  residual
+ * addition and the norm that reads the sum become one op with two outputs The result computes the same
+ * function: a fused linear is bitwise the same, a fused norm too. Local. Errors: TSR_ERR_MEMORY.
+ */
+#ifndef TSR_LAYERS_FUSE_H
+#define TSR_LAYERS_FUSE_H
+
+#include "layers/graph.h"
+
+typedef enum tsr_kernels_choice {
+    TSR_KERNELS_AUTO,     /* every pattern that has a kernel */
+    TSR_KERNELS_INJECT,   /* the same; for users of the word */
+    TSR_KERNELS_REFERENCE /* nothing is fused: for finding errors */
+} tsr_kernels_choice;
+
+/* How often each pattern was found: for `plan`. */
+typedef struct tsr_fuse_report {
+    int linears, add_norms;
+} tsr_fuse_report;
+
+tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report *report);
+
+#endif
