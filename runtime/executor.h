@@ -1,0 +1,54 @@
+/* executor.h: a rank's graph as a flat list of bound kernel calls.
+ *
+ * Creation loads the weights, plans the activations (runtime/memory_plan.h), allocates the pages of the
+ * cache, and binds each node to the best CPU kernel. Running a step calls the list in order on all threads of
+ * the pool. The executor never asks which model, op or rank it runs. tsr_executor_run is collective over the
+ * ranks of `comm` (the graph's all-reduces); everything else is local.
+ */
+#ifndef TSR_RUNTIME_EXECUTOR_H
+#define TSR_RUNTIME_EXECUTOR_H
+
+#include "base/pool.h"
+#include "checkpoint/source.h"
+#include "layers/graph.h"
+#include "layers/kernel.h"
+
+typedef struct tsr_executor tsr_executor;
+
+typedef struct tsr_executor_options {
+    const char *graph;        /* "decode" */
+    int max_tokens, max_rows; /* of one step */
+    int n_pages;              /* of the cache, TSR_PAGE_TOKENS tokens each */
+    tsr_dtype dtype; /* of the weights; F32 also makes a float32 cache, else the cache has this dtype */
+    const tsr_source *source; /* NULL: random weights from `seed` */
+    uint64_t seed;
+    tsr_pool *pool;
+    tsr_comm *comm;
+    bool profile; /* measure the time of each op */
+} tsr_executor_options;
+
+/* Borrows the model, pool and comm; `source` is needed during the call only. */
+tsr_status tsr_executor_create(const tsr_model *local, const tsr_executor_options *options,
+                               tsr_executor **out);
+void tsr_executor_destroy(tsr_executor **e);
+
+/* Runs one step. TSR_ERR_RANK_LOST, TSR_ERR_DEADLINE from the collectives. */
+tsr_status tsr_executor_run(tsr_executor *e, const tsr_step *step);
+
+/* The graph's output of the last step: [n_rows, *cols] floats, rows *ld apart; valid until the next step. */
+const float *tsr_executor_output(const tsr_executor *e, int64_t *ld, int64_t *cols);
+
+typedef struct tsr_executor_sizes {
+    int64_t weight_bytes, streamed_bytes; /* all weights; those that one decode step reads */
+    int64_t activation_bytes, cache_bytes;
+    const char *isa;
+} tsr_executor_sizes;
+tsr_executor_sizes tsr_executor_get_sizes(const tsr_executor *e);
+
+/* Bytes of cache that one token takes on this rank. */
+int64_t tsr_cache_bytes_per_token(const tsr_model *local, tsr_dtype dtype);
+
+/* Seconds spent in each op since creation (profile only), indexed by tsr_op. */
+const double *tsr_executor_profile(const tsr_executor *e);
+
+#endif
