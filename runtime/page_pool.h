@@ -1,0 +1,39 @@
+/* page_pool.h: which pages of the KV cache are in use.
+ *
+ * A pool hands out page numbers 0 .. n - 1. Memory is promised before it is used: reserve() sets a worst case
+ * aside, all or nothing, and take() draws single pages from that reservation, so that a sequence that was
+ * admitted can always go on. Pages most recently given back are handed out first: memory that was never
+ * needed is never touched. Each page counts its users, so that sequences may share pages later: retain() adds
+ * one, release() takes one away, and the last release makes the page free. Releasing a free page is a bug of
+ * ours and asserts.
+ *
+ * Rank 0 only, local, not thread-safe. No function allocates after create.
+ */
+#ifndef TSR_RUNTIME_PAGE_POOL_H
+#define TSR_RUNTIME_PAGE_POOL_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct tsr_page_pool tsr_page_pool;
+
+tsr_status tsr_page_pool_create(int32_t n_pages, tsr_page_pool **out);
+void tsr_page_pool_destroy(tsr_page_pool **pool);
+
+/* Sets n pages aside; false, and nothing changed, if fewer are free and not reserved. */
+bool tsr_page_pool_reserve(tsr_page_pool *pool, int32_t n);
+/* Gives back the part of a reservation that was not taken. */
+void tsr_page_pool_unreserve(tsr_page_pool *pool, int32_t n);
+/* Draws n pages from what is reserved, each with one user. */
+void tsr_page_pool_take(tsr_page_pool *pool, int32_t n, int32_t *pages);
+void tsr_page_pool_retain(tsr_page_pool *pool, int32_t page);
+void tsr_page_pool_release(tsr_page_pool *pool, const int32_t *pages, int32_t n);
+
+int32_t tsr_page_pool_total(const tsr_page_pool *pool);
+int32_t tsr_page_pool_used(const tsr_page_pool *pool);      /* taken, at least one user */
+int32_t tsr_page_pool_reserved(const tsr_page_pool *pool);  /* promised, not taken yet */
+int32_t tsr_page_pool_available(const tsr_page_pool *pool); /* total - used - reserved */
+
+#endif

@@ -1,0 +1,108 @@
+/* request.h: one prompt and what is to be made of it: what the scheduler schedules.
+ *
+ * The caller fills a tsr_request_options (from TSR_REQUEST_DEFAULTS), creates the request (checked,
+ * everything copied), submits it to the scheduler, reads its output after each commit, and destroys it once
+ * it is finished. The fields of tsr_request are for reading; only the scheduler writes them. Rank 0 only,
+ * local, not thread-safe.
+ *
+ * Two uses, which may be combined:
+ *   generate  max_new_tokens > 0: tokens are chosen one after another until an end
+ *   score     prompt_logprobs: the log-probability of each prompt token given those before it. With
+ * max_new_tokens = 0 the row after the last prompt token still gives its n_top best tokens (final_top).
+ */
+#ifndef TSR_RUNTIME_REQUEST_H
+#define TSR_RUNTIME_REQUEST_H
+
+#include "runtime/sampler.h"
+#include "runtime/step_limits.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* X(name, as people see it). EOS: an id of eos_ids was chosen; STOP: one of stop_ids, or a stop string that
+ * the caller found in the text; LENGTH: max_new_tokens; ERROR: the logits of this request were not numbers.
+ */
+#define TSR_FINISH_TABLE(X)                                                                                  \
+    X(NONE, "none")                                                                                          \
+    X(EOS, "eos")                                                                                            \
+    X(LENGTH, "length")                                                                                      \
+    X(STOP, "stop")                                                                                          \
+    X(CANCELLED, "cancelled")                                                                                \
+    X(ERROR, "error")
+
+typedef enum tsr_finish {
+#define TSR_FINISH_ENUM(name, text) TSR_FINISH_##name,
+    TSR_FINISH_TABLE(TSR_FINISH_ENUM)
+#undef TSR_FINISH_ENUM
+        TSR_FINISH_COUNT
+} tsr_finish;
+
+const char *tsr_finish_name(tsr_finish reason); /* "eos" */
+
+enum { TSR_MAX_STOP_IDS = 256 }; /* most eos_ids, and most stop_ids */
+
+typedef struct tsr_request_options {
+    const int32_t *prompt; /* [n_prompt] */
+    int32_t n_prompt;
+    int32_t max_new_tokens;
+    tsr_sampling sampling;
+    int32_t n_top;          /* best tokens to list beside each new one */
+    bool prompt_logprobs;   /* score the prompt */
+    int32_t n_prompt_top;   /* best tokens to list beside each scored prompt token */
+    const int32_t *eos_ids; /* [n_eos] */
+    int32_t n_eos;
+    bool ignore_eos;         /* go on past eos_ids; stop_ids still count */
+    const int32_t *stop_ids; /* [n_stop] */
+    int32_t n_stop;
+} tsr_request_options;
+
+#define TSR_REQUEST_DEFAULTS ((tsr_request_options){.max_new_tokens = 16, .sampling = TSR_SAMPLING_GREEDY})
+
+/* TSR_ERR_USAGE (a parameter out of range, an id outside the vocabulary, nothing asked for) or
+ * TSR_ERR_CAPACITY (longer than the context), with one line for the user. */
+tsr_status tsr_request_check(const tsr_request_options *options, const tsr_step_limits *limits);
+
+typedef enum tsr_request_state {
+    TSR_REQUEST_NEW,     /* not submitted */
+    TSR_REQUEST_WAITING, /* for a slot or for pages */
+    TSR_REQUEST_RUNNING,
+    TSR_REQUEST_FINISHED
+} tsr_request_state;
+
+typedef struct tsr_request {
+    tsr_request_options options; /* its arrays are the request's own copies */
+    void *user;                  /* the caller's */
+
+    tsr_request_state state;
+    tsr_finish finish;
+
+    int32_t n_generated;
+    int32_t *generated; /* [n_generated]; an eos or stop id that ended it is included */
+    float *logprobs;    /* [n_generated] with options.sampling.logprobs, else NaN */
+    int32_t n_scored;
+    float
+        *prompt_logprobs; /* [n_prompt] of token i given those before it, i < n_scored; [0] is NaN; or NULL */
+
+    /* Lists of the best tokens: those beside new token i, beside prompt token i (i >= 1), and after a prompt
+     * that nothing was to be generated from. Each [count][n], short ones padded with id -1. NULL where not
+     * asked for. */
+    tsr_token_logprob *top, *prompt_top, *final_top;
+
+    /* The scheduler's. */
+    int32_t n_computed; /* tokens of prompt and generated that are in the cache */
+    int32_t slot;       /* -1 unless running */
+    int32_t reserved;   /* pages promised and not taken yet */
+    bool updated;
+    int64_t top_capacity, prompt_top_capacity;
+    struct tsr_request *previous, *next; /* waiting queue */
+} tsr_request;
+
+tsr_status tsr_request_create(const tsr_request_options *options, const tsr_step_limits *limits,
+                              tsr_request **out);
+/* The request must not be waiting or running. */
+void tsr_request_destroy(tsr_request **request);
+
+/* Tokens the cache must hold at the worst: the last new token is never fed back. */
+int64_t tsr_request_cached_tokens(const tsr_request_options *options);
+
+#endif

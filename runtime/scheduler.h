@@ -1,0 +1,67 @@
+/* scheduler.h: decides, on rank 0, what each step computes: continuous batching under a token budget.
+ *
+ * A step takes every sequence that decodes (one token each) and fills the rest of limits.max_tokens with
+ * prompt tokens in order of arrival; a long prompt is cut into chunks, so that nobody's decoding waits for
+ * it. Requests join and leave between steps. Rows of logits are bounded too: a prompt being scored goes at
+ * most max_rows tokens a step.
+ *
+ * Pages for the worst case (prompt and all new tokens) are set aside when a request is admitted, so an
+ * admitted request always runs to its end: nothing is ever preempted. A request that can never fit is refused
+ * by submit with the arithmetic in the line; one that does not fit now waits. Admission is strictly in order
+ * of arrival: nobody overtakes, so nobody starves.
+ *
+ * plan() and commit() alternate; submit and finish may come at any time between calls. A request that is
+ * finished from outside while its step is under way leaves at once: its pages and slot are free for the next
+ * plan, and that plan's record tells every rank first of all.
+ *
+ * Rank 0 only, local, not thread-safe. plan and commit take time in proportion to the sequences and rows of
+ * the step, and allocate nothing (except lists of best tokens, which grow with what they hold).
+ */
+#ifndef TSR_RUNTIME_SCHEDULER_H
+#define TSR_RUNTIME_SCHEDULER_H
+
+#include "runtime/request.h"
+#include "runtime/step_record.h"
+
+#include <stdbool.h>
+
+typedef struct tsr_scheduler tsr_scheduler;
+
+typedef struct tsr_scheduler_counts {
+    int32_t waiting, running;                                 /* requests */
+    int32_t pages_total, pages_used, pages_reserved;          /* reserved: promised, not used yet */
+    int64_t steps, prompt_tokens, generated_tokens, finished; /* since creation */
+} tsr_scheduler_counts;
+
+tsr_status tsr_scheduler_create(const tsr_step_limits *limits, tsr_scheduler **out);
+/* Requests still waiting or running are finished as CANCELLED. */
+void tsr_scheduler_destroy(tsr_scheduler **scheduler);
+
+/* Queues a request, which must stay until it is finished. TSR_ERR_CAPACITY if the cache can never hold it. */
+tsr_status tsr_scheduler_submit(tsr_scheduler *scheduler, tsr_request *request);
+
+/* Ends a request from outside: CANCELLED, STOP for a stop string, ERROR. No effect on one that is finished.
+ */
+void tsr_scheduler_finish(tsr_scheduler *scheduler, tsr_request *request, tsr_finish reason);
+void tsr_scheduler_finish_all(tsr_scheduler *scheduler, tsr_finish reason);
+
+/* True if no request is waiting or running. */
+bool tsr_scheduler_idle(const tsr_scheduler *scheduler);
+
+/* Writes the next record: kind STEP, or IDLE if there is nothing to run. */
+void tsr_scheduler_plan(tsr_scheduler *scheduler, tsr_step_record *record);
+/* Writes the record that ends the job; no other may follow. */
+void tsr_scheduler_plan_shutdown(tsr_scheduler *scheduler, tsr_step_record *record);
+
+/* Takes the results of the step planned last, by row (none for IDLE). TSR_ERR_INTERNAL if their number does
+ * not fit. A request whose list of best tokens could not grow is finished as ERROR. */
+tsr_status tsr_scheduler_commit(tsr_scheduler *scheduler, const tsr_sample_result *results,
+                                int32_t n_results);
+
+/* The requests that got tokens, scores or an end in the last commit, each once. Valid until the next plan;
+ * those that were finished from outside since are still listed, so destroy them after reading the list. */
+tsr_request *const *tsr_scheduler_updated(const tsr_scheduler *scheduler, int32_t *n);
+
+void tsr_scheduler_get_counts(const tsr_scheduler *scheduler, tsr_scheduler_counts *out);
+
+#endif
