@@ -84,9 +84,10 @@ typedef enum tsr_finish {
     TSR_FINISH_EOS,
     TSR_FINISH_LENGTH,
     TSR_FINISH_STOP, /* a stop text was found */
-    TSR_FINISH_CANCELLED
+    TSR_FINISH_CANCELLED,
+    TSR_FINISH_ERROR /* the model gave no numbers (NaN or infinity) for this request */
 } tsr_finish;
-const char *tsr_finish_name(tsr_finish reason); /* "eos", "length", "stop", "cancelled" */
+const char *tsr_finish_name(tsr_finish reason); /* "eos", "length", "stop", "cancelled", "error" */
 
 /* A new piece of a request's text: whole characters only, `length` bytes. Called from tsr_engine_step. */
 typedef void (*tsr_on_text)(void *user, int64_t request, const char *text, size_t length);

@@ -1,6 +1,6 @@
 /* request.h: one prompt and what is to be made of it: what the scheduler schedules.
  *
- * The caller fills a tsr_request_options (from TSR_REQUEST_DEFAULTS), creates the request (checked,
+ * The caller fills a tsr_request_spec (from TSR_REQUEST_DEFAULTS), creates the request (checked,
  * everything copied), submits it to the scheduler, reads its output after each commit, and destroys it once
  * it is finished. The fields of tsr_request are for reading; only the scheduler writes them. Rank 0 only,
  * local, not thread-safe.
@@ -8,40 +8,24 @@
  * Two uses, which may be combined:
  *   generate  max_new_tokens > 0: tokens are chosen one after another until an end
  *   score     prompt_logprobs: the log-probability of each prompt token given those before it. With
- * max_new_tokens = 0 the row after the last prompt token still gives its n_top best tokens (final_top).
+ *             max_new_tokens = 0 the row after the last prompt token still gives its n_top best tokens.
+ *
+ * How it ends (tsr_finish, tessera.h). EOS: an id of eos_ids was chosen; STOP: one of stop_ids, or a stop
+ * string that the caller found in the text; LENGTH: max_new_tokens; ERROR: its logits were not numbers.
  */
 #ifndef TSR_RUNTIME_REQUEST_H
 #define TSR_RUNTIME_REQUEST_H
 
 #include "runtime/sampler.h"
 #include "runtime/step_limits.h"
+#include "tessera.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* X(name, as people see it). EOS: an id of eos_ids was chosen; STOP: one of stop_ids, or a stop string that
- * the caller found in the text; LENGTH: max_new_tokens; ERROR: the logits of this request were not numbers.
- */
-#define TSR_FINISH_TABLE(X)                                                                                  \
-    X(NONE, "none")                                                                                          \
-    X(EOS, "eos")                                                                                            \
-    X(LENGTH, "length")                                                                                      \
-    X(STOP, "stop")                                                                                          \
-    X(CANCELLED, "cancelled")                                                                                \
-    X(ERROR, "error")
-
-typedef enum tsr_finish {
-#define TSR_FINISH_ENUM(name, text) TSR_FINISH_##name,
-    TSR_FINISH_TABLE(TSR_FINISH_ENUM)
-#undef TSR_FINISH_ENUM
-        TSR_FINISH_COUNT
-} tsr_finish;
-
-const char *tsr_finish_name(tsr_finish reason); /* "eos" */
-
 enum { TSR_MAX_STOP_IDS = 256 }; /* most eos_ids, and most stop_ids */
 
-typedef struct tsr_request_options {
+typedef struct tsr_request_spec {
     const int32_t *prompt; /* [n_prompt] */
     int32_t n_prompt;
     int32_t max_new_tokens;
@@ -54,13 +38,13 @@ typedef struct tsr_request_options {
     bool ignore_eos;         /* go on past eos_ids; stop_ids still count */
     const int32_t *stop_ids; /* [n_stop] */
     int32_t n_stop;
-} tsr_request_options;
+} tsr_request_spec;
 
-#define TSR_REQUEST_DEFAULTS ((tsr_request_options){.max_new_tokens = 16, .sampling = TSR_SAMPLING_GREEDY})
+#define TSR_REQUEST_DEFAULTS ((tsr_request_spec){.max_new_tokens = 16, .sampling = TSR_SAMPLING_GREEDY})
 
 /* TSR_ERR_USAGE (a parameter out of range, an id outside the vocabulary, nothing asked for) or
  * TSR_ERR_CAPACITY (longer than the context), with one line for the user. */
-tsr_status tsr_request_check(const tsr_request_options *options, const tsr_step_limits *limits);
+tsr_status tsr_request_check(const tsr_request_spec *spec, const tsr_step_limits *limits);
 
 typedef enum tsr_request_state {
     TSR_REQUEST_NEW,     /* not submitted */
@@ -70,39 +54,37 @@ typedef enum tsr_request_state {
 } tsr_request_state;
 
 typedef struct tsr_request {
-    tsr_request_options options; /* its arrays are the request's own copies */
-    void *user;                  /* the caller's */
+    tsr_request_spec spec; /* its arrays are the request's own copies */
+    void *user;            /* the caller's */
 
     tsr_request_state state;
     tsr_finish finish;
 
     int32_t n_generated;
     int32_t *generated; /* [n_generated]; an eos or stop id that ended it is included */
-    float *logprobs;    /* [n_generated] with options.sampling.logprobs, else NaN */
+    float *logprobs;    /* [n_generated]; NaN without spec.sampling.logprobs */
     int32_t n_scored;
-    float
-        *prompt_logprobs; /* [n_prompt] of token i given those before it, i < n_scored; [0] is NaN; or NULL */
+    float *prompt_logprobs; /* [n_scored] of token i given those before; [0] is NaN; NULL if not asked */
 
-    /* Lists of the best tokens: those beside new token i, beside prompt token i (i >= 1), and after a prompt
-     * that nothing was to be generated from. Each [count][n], short ones padded with id -1. NULL where not
-     * asked for. */
+    /* Lists of the best tokens: beside new token i [n_generated][n_top]; beside prompt token i
+     * [n_scored][n_prompt_top], nothing at 0; after a prompt from which nothing is generated [n_top].
+     * Short lists are padded with id -1. NULL until the first is there. */
     tsr_token_logprob *top, *prompt_top, *final_top;
 
     /* The scheduler's. */
     int32_t n_computed; /* tokens of prompt and generated that are in the cache */
     int32_t slot;       /* -1 unless running */
     int32_t reserved;   /* pages promised and not taken yet */
-    bool updated;
+    bool updated;       /* in the list of the last commit */
     int64_t top_capacity, prompt_top_capacity;
     struct tsr_request *previous, *next; /* waiting queue */
 } tsr_request;
 
-tsr_status tsr_request_create(const tsr_request_options *options, const tsr_step_limits *limits,
-                              tsr_request **out);
+tsr_status tsr_request_create(const tsr_request_spec *spec, const tsr_step_limits *limits, tsr_request **out);
 /* The request must not be waiting or running. */
 void tsr_request_destroy(tsr_request **request);
 
 /* Tokens the cache must hold at the worst: the last new token is never fed back. */
-int64_t tsr_request_cached_tokens(const tsr_request_options *options);
+int64_t tsr_request_cached_tokens(const tsr_request_spec *spec);
 
 #endif

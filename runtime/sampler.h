@@ -99,9 +99,9 @@ tsr_status tsr_sampler_create(int32_t vocabulary, int32_t first_id, int32_t n_lo
                               tsr_pool *pool, tsr_sampler **out);
 void tsr_sampler_destroy(tsr_sampler **sampler);
 
-/* logits: row r begins at logits + r*ld, n_local values; written to while running, but as before on return.
- * *results: [n_rows], owned by the sampler, until its next run. n_rows 0 communicates nothing. */
-tsr_status tsr_sampler_run(tsr_sampler *sampler, float *logits, int64_t ld, const tsr_sample_row *rows,
+/* logits: row r begins at logits + r*ld, n_local values. *results: [n_rows], owned by the sampler, until its
+ * next run. n_rows 0 communicates nothing. */
+tsr_status tsr_sampler_run(tsr_sampler *sampler, const float *logits, int64_t ld, const tsr_sample_row *rows,
                            int32_t n_rows, const tsr_sample_result **results);
 
 #endif
