@@ -5,14 +5,16 @@
  * (add_norm: two). A value is a matrix: rows are symbolic (the tokens of a step, or the rows selected for output), the
  * columns are fixed. Nothing here knows ranks, devices, number formats or memory: those are passes over the graph.
  *
- * Building: the tsr_graph_* functions check shapes and append; they return the new value through `out`. All memory
- * lives in the model's arena. Errors: TSR_ERR_INTERNAL for a graph that does not fit together (a bug of a model file),
- * TSR_ERR_FORMAT where a config asks for impossible sizes, TSR_ERR_MEMORY. Local; not thread-safe.
+ * Building: the tsr_graph_* functions check shapes and append; they return the new value through `out`. The model owns
+ * everything reached from it; arrays move when they grow, so hold indices and not pointers into them.
+ * Errors: TSR_ERR_INTERNAL for a graph that does not fit together (a bug of a model file), TSR_ERR_FORMAT where a
+ * config asks for impossible sizes, TSR_ERR_MEMORY. Local; not thread-safe.
  */
 #ifndef TSR_LAYERS_GRAPH_H
 #define TSR_LAYERS_GRAPH_H
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "checkpoint/view.h"
 #include "layers/ops.h"
 #include "layers/rope.h"
@@ -130,6 +132,13 @@ tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value
                                tsr_value *out);
 tsr_status tsr_graph_select_rows(tsr_graph *g, tsr_value x, tsr_value *out);
 
+/* Appends the graph as text, one node a line, for tests and for people:
+ *   v7 [T, 192] = linear(v6; model.layers.0.self_attn.q_proj.weight, model.layers.0.self_attn.q_proj.bias)
+ *   v9 [T, 192] = rope(v7) heads 3 x 64, 64 rotated, half, table 0
+ * Inputs stand before the ';', weights after it. */
+tsr_status tsr_graph_print(const tsr_graph *g, tsr_text *out);
+
+const char *tsr_activation_name(tsr_activation kind); /* "GELU_TANH" */
 /* "silu" -> TSR_ACT_SILU; an unknown one is TSR_ERR_FORMAT naming `where` and the ones we have. */
 tsr_status tsr_activation_from_name(const char *name, const char *where, tsr_activation *out);
 

@@ -1,0 +1,87 @@
+/* transformer_layer.c: the nodes of a transformer layer in each order of norms and residuals. */
+#include "layers/blocks/transformer_layer.h"
+
+static tsr_status rotate(tsr_graph *g, tsr_value x, int heads, const tsr_attention_block *a, tsr_value *out)
+{
+    if (a->rope == TSR_NONE) {
+        *out = x;
+        return TSR_OK;
+    }
+    if (a->rope < 0 || a->rope >= g->model->n_ropes)
+        return tsr_fail(TSR_ERR_INTERNAL, "no rope table %d", a->rope);
+    int dims = g->model->ropes[a->rope].dims;
+    return tsr_graph_rope(g, x, heads, a->spec.head_dim, dims, a->rope_style, a->rope, out);
+}
+
+tsr_status tsr_self_attention(tsr_graph *g, tsr_value x, const tsr_attention_block *a, tsr_value *out)
+{
+    tsr_value q, k, v, y;
+    TSR_TRY(tsr_project(g, x, &a->q, &q));
+    TSR_TRY(tsr_project(g, x, &a->k, &k));
+    TSR_TRY(tsr_project(g, x, &a->v, &v));
+    TSR_TRY(rotate(g, q, a->spec.heads, a, &q));
+    TSR_TRY(rotate(g, k, a->spec.kv_heads, a, &k));
+    TSR_TRY(tsr_graph_attention(g, q, k, v, &a->spec, &y));
+    return tsr_project(g, y, &a->out, out);
+}
+
+tsr_status tsr_mlp(tsr_graph *g, tsr_value x, const tsr_mlp_block *mlp, tsr_value *out)
+{
+    tsr_value gate, up, h;
+    if (mlp->gated) {
+        TSR_TRY(tsr_project(g, x, &mlp->gate, &gate));
+        TSR_TRY(tsr_project(g, x, &mlp->up, &up));
+        TSR_TRY(tsr_graph_gated(g, gate, up, mlp->activation, &h));
+    } else {
+        TSR_TRY(tsr_project(g, x, &mlp->up, &up));
+        TSR_TRY(tsr_graph_act(g, up, mlp->activation, &h));
+    }
+    return tsr_project(g, h, &mlp->down, out);
+}
+
+static tsr_status pre_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)
+{
+    tsr_value n, branch, y;
+    TSR_TRY(tsr_normalize(g, x, &l->norm[0], &n));
+    TSR_TRY(tsr_self_attention(g, n, &l->attention, &branch));
+    TSR_TRY(tsr_graph_add(g, x, branch, &y));
+    TSR_TRY(tsr_normalize(g, y, &l->norm[1], &n));
+    TSR_TRY(tsr_mlp(g, n, &l->mlp, &branch));
+    return tsr_graph_add(g, y, branch, out);
+}
+
+static tsr_status post_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)
+{
+    tsr_value branch, sum, y;
+    TSR_TRY(tsr_self_attention(g, x, &l->attention, &branch));
+    TSR_TRY(tsr_graph_add(g, x, branch, &sum));
+    TSR_TRY(tsr_normalize(g, sum, &l->norm[0], &y));
+    TSR_TRY(tsr_mlp(g, y, &l->mlp, &branch));
+    TSR_TRY(tsr_graph_add(g, y, branch, &sum));
+    return tsr_normalize(g, sum, &l->norm[1], out);
+}
+
+static tsr_status parallel(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)
+{
+    tsr_value n, attention, mlp, both;
+    TSR_TRY(tsr_normalize(g, x, &l->norm[0], &n));
+    TSR_TRY(tsr_self_attention(g, n, &l->attention, &attention));
+    if (l->order == TSR_LAYER_PARALLEL_TWO_NORM) TSR_TRY(tsr_normalize(g, x, &l->norm[1], &n));
+    TSR_TRY(tsr_mlp(g, n, &l->mlp, &mlp));
+    TSR_TRY(tsr_graph_add(g, attention, mlp, &both));
+    return tsr_graph_add(g, x, both, out);
+}
+
+tsr_status tsr_transformer_layer(tsr_graph *g, tsr_value x, const tsr_layer_block *layer, tsr_value *out)
+{
+    switch (layer->order) {
+    case TSR_LAYER_PRE:
+        return pre_norm(g, x, layer, out);
+    case TSR_LAYER_POST:
+        return post_norm(g, x, layer, out);
+    case TSR_LAYER_PARALLEL_ONE_NORM:
+    case TSR_LAYER_PARALLEL_TWO_NORM:
+        return parallel(g, x, layer, out);
+    }
+    return tsr_fail(TSR_ERR_INTERNAL, "no layer order %d", (int)layer->order);
+}

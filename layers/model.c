@@ -1,0 +1,82 @@
+/* model.c: the table of families, and the way from a config to the family's builder. */
+#include "layers/model.h"
+#include "base/log.h"
+#include "layers/models/models.h"
+
+#include <string.h>
+
+/* X(model_type, head prefix, builder) in alphabetical order. */
+#define FAMILIES(X)                                                                                          \
+    X("gpt2", "transformer.", tsr_build_gpt2)                                                                \
+    X("gpt_neox", "gpt_neox.", tsr_build_gpt_neox)                                                           \
+    X("llama", "model.", tsr_build_llama)                                                                    \
+    X("mistral", "model.", tsr_build_mistral)
+
+static const tsr_family families[] = {
+#define FAMILY_ROW(model_type, prefix, build) {model_type, prefix, build},
+    FAMILIES(FAMILY_ROW)
+#undef FAMILY_ROW
+};
+
+const tsr_family *tsr_family_find(const char *model_type)
+{
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (strcmp(families[i].model_type, model_type) == 0) return &families[i];
+    return NULL;
+}
+
+const char *tsr_family_names(void)
+{
+#define FAMILY_NAME(model_type, prefix, build) ", " model_type
+    static const char names[] = FAMILIES(FAMILY_NAME);
+#undef FAMILY_NAME
+    return names + 2;
+}
+
+static tsr_status choose_family(tsr_object config, const tsr_family **out)
+{
+    const char *type;
+    TSR_TRY(tsr_object_string(config, "model_type", NULL, &type));
+    if (!type)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: \"model_type\" is missing; the ones we have: %s", config.where,
+                        tsr_family_names());
+    *out = tsr_family_find(type);
+    if (!*out)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: model_type \"%.64s\" is not one of those we have: %s",
+                        config.where, type, tsr_family_names());
+    return TSR_OK;
+}
+
+tsr_status tsr_model_from_config(const tsr_json *config, tsr_model **out)
+{
+    const tsr_family *family = NULL;
+    tsr_object root = tsr_json_root(config);
+    *out = NULL;
+    TSR_TRY(choose_family(root, &family));
+    if (tsr_object_has(root, "auto_map"))
+        tsr_log(TSR_LOG_INFO, "%s: \"auto_map\" is ignored: code that comes with a model is never run",
+                root.where);
+    TSR_TRY(tsr_model_create(out));
+    (*out)->family = family->model_type;
+    (*out)->name_prefix = family->name_prefix;
+    tsr_status status = family->build(root, *out);
+    if (status != TSR_OK) tsr_model_destroy(out);
+    return status;
+}
+
+tsr_status tsr_model_from_dir(const char *model_dir, tsr_model **out)
+{
+    tsr_arena *arena = NULL;
+    tsr_json config = {0};
+    const char *path;
+    tsr_status status;
+    *out = NULL;
+    TSR_TRY(tsr_arena_create("a path", &arena));
+    TSR_TRY_OUT(tsr_arena_format(arena, &path, "%s/config.json", model_dir));
+    TSR_TRY_OUT(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config));
+    TSR_TRY_OUT(tsr_model_from_config(&config, out));
+out:
+    tsr_json_free(&config);
+    tsr_arena_destroy(&arena);
+    return status;
+}
