@@ -117,6 +117,11 @@ const char *tsr_source_format_name(const tsr_source *s)
     return s->format ? s->format->name : "none";
 }
 
+const char *tsr_source_folder(const tsr_source *s)
+{
+    return s->dir_name ? s->dir_name : "";
+}
+
 int64_t tsr_source_count(const tsr_source *s)
 {
     return s->tensor_count;

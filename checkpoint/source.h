@@ -50,6 +50,7 @@ tsr_status tsr_source_open(const char *model_dir, tsr_source **out);
 void tsr_source_destroy(tsr_source **source); /* accepts NULL inside */
 
 const char *tsr_source_format_name(const tsr_source *source); /* "safetensors", ... */
+const char *tsr_source_folder(const tsr_source *source);      /* as given to tsr_source_open */
 int64_t tsr_source_count(const tsr_source *source);
 /* i in 0..count-1; file by file, in the order of the bytes. */
 const tsr_tensor_info *tsr_source_tensor(const tsr_source *source, int64_t i);
