@@ -1,0 +1,216 @@
+/* slot_table.c: carrying step records out, with every check that needs the past. */
+#include "runtime/slot_table.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+/* The ids of a sequence with a repetition penalty: a bit for each id of the vocabulary, and a list. Made when
+ * a slot first needs it, and kept for the next sequence of the slot. */
+typedef struct id_set {
+    uint64_t *bits; /* [ceil(vocabulary / 64)] */
+    int32_t *list;  /* [capacity] */
+    int64_t capacity;
+} id_set;
+
+struct tsr_slot_table {
+    tsr_step_limits limits;
+    int64_t number;  /* of the last record */
+    tsr_slot *slots; /* [max_sequences] */
+    id_set *seen;    /* [max_sequences] */
+    int32_t *pages;  /* [max_sequences][pages_per_slot] */
+    int32_t pages_per_slot;
+    int32_t *page_owner; /* [n_pages] slot, or -1 */
+    int64_t *last_step;  /* [max_sequences] number of the last record with a sequence in this slot */
+    int32_t *row_ids;    /* [max_rows] what the rows of the last step sampled, -1 for nothing */
+    int32_t n_row_ids;
+};
+
+static tsr_status lost(const char *what, int64_t found)
+{
+    return tsr_fail(TSR_ERR_INTERNAL, "step record does not fit what went before: %s %lld", what,
+                    (long long)found);
+}
+
+static tsr_status make_arrays(tsr_slot_table *t)
+{
+    const tsr_step_limits *l = &t->limits;
+    void *p;
+    TSR_TRY(tsr_calloc(l->max_sequences, sizeof *t->slots, "the slot table", &p));
+    t->slots = p;
+    TSR_TRY(tsr_calloc(l->max_sequences, sizeof *t->seen, "the slot table", &p));
+    t->seen = p;
+    TSR_TRY(
+        tsr_calloc(l->max_sequences, t->pages_per_slot * (int64_t)sizeof *t->pages, "the slot table", &p));
+    t->pages = p;
+    TSR_TRY(tsr_calloc(l->n_pages, sizeof *t->page_owner, "the slot table", &p));
+    t->page_owner = p;
+    TSR_TRY(tsr_calloc(l->max_sequences, sizeof *t->last_step, "the slot table", &p));
+    t->last_step = p;
+    TSR_TRY(tsr_calloc(l->max_rows, sizeof *t->row_ids, "the slot table", &p));
+    t->row_ids = p;
+    return TSR_OK;
+}
+
+tsr_status tsr_slot_table_create(const tsr_step_limits *limits, tsr_slot_table **out)
+{
+    void *p;
+    *out = NULL;
+    TSR_TRY(tsr_calloc(1, sizeof(tsr_slot_table), "the slot table", &p));
+    tsr_slot_table *t = p;
+    t->limits = *limits;
+    t->pages_per_slot = tsr_pages_for(limits->max_context);
+    tsr_status status = make_arrays(t);
+    if (status != TSR_OK) {
+        tsr_slot_table_destroy(&t);
+        return status;
+    }
+    for (int32_t i = 0; i < limits->max_sequences; i++)
+        t->slots[i].pages = t->pages + (int64_t)i * t->pages_per_slot;
+    for (int32_t i = 0; i < limits->n_pages; i++) t->page_owner[i] = -1;
+    *out = t;
+    return TSR_OK;
+}
+
+void tsr_slot_table_destroy(tsr_slot_table **slots)
+{
+    tsr_slot_table *t = *slots;
+    if (!t) return;
+    for (int32_t i = 0; t->seen && i < t->limits.max_sequences; i++) {
+        tsr_free(t->seen[i].bits);
+        tsr_free(t->seen[i].list);
+    }
+    tsr_free(t->slots);
+    tsr_free(t->seen);
+    tsr_free(t->pages);
+    tsr_free(t->page_owner);
+    tsr_free(t->last_step);
+    tsr_free(t->row_ids);
+    tsr_free(t);
+    *slots = NULL;
+}
+
+/* Ids seen
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void clear_seen(tsr_slot_table *t, int32_t slot)
+{
+    id_set *set = &t->seen[slot];
+    for (int32_t i = 0; i < t->slots[slot].n_seen; i++) set->bits[set->list[i] / 64] = 0;
+    t->slots[slot].n_seen = 0;
+}
+
+static tsr_status add_seen(tsr_slot_table *t, int32_t slot, int32_t id)
+{
+    id_set *set = &t->seen[slot];
+    tsr_slot *s = &t->slots[slot];
+    void *p = set->list;
+    if (!set->bits) {
+        void *bits;
+        TSR_TRY(tsr_calloc(t->limits.vocabulary / 64 + 1, sizeof *set->bits, "the ids of a sequence", &bits));
+        set->bits = bits;
+    }
+    uint64_t bit = UINT64_C(1) << id % 64;
+    if (set->bits[id / 64] & bit) return TSR_OK;
+    TSR_TRY(tsr_grow(&p, &set->capacity, s->n_seen + 1, sizeof *set->list, "the ids of a sequence"));
+    s->seen = set->list = p;
+    set->bits[id / 64] |= bit;
+    set->list[s->n_seen++] = id;
+    return TSR_OK;
+}
+
+/* Applying
+ * ---------------------------------------------------------------------------------------------------- */
+
+static tsr_status release(tsr_slot_table *t, int32_t slot)
+{
+    tsr_slot *s = &t->slots[slot];
+    if (!s->used) return lost("a free slot released:", slot);
+    for (int32_t i = 0; i < s->n_pages; i++) t->page_owner[s->pages[i]] = -1;
+    clear_seen(t, slot);
+    s->used = false;
+    s->n_cached = s->n_pages = 0;
+    return TSR_OK;
+}
+
+static tsr_status begin(tsr_slot_table *t, const tsr_record_sequence *q, const tsr_record_start *start)
+{
+    tsr_slot *s = &t->slots[q->slot];
+    if (s->used) return lost("a new sequence in used slot", q->slot);
+    if (q->position != 0) return lost("a new sequence at position", q->position);
+    s->used = true;
+    s->start = *start;
+    return TSR_OK;
+}
+
+static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *pages)
+{
+    tsr_slot *s = &t->slots[q->slot];
+    int32_t *own = t->pages + (int64_t)q->slot * t->pages_per_slot;
+    int64_t n = (int64_t)s->n_pages + q->n_pages;
+    if (n > t->pages_per_slot || n < tsr_pages_for((int64_t)q->position + q->n_tokens))
+        return lost("number of pages", n);
+    for (int32_t i = 0; i < q->n_pages; i++) {
+        if (t->page_owner[pages[i]] != -1) return lost("a page in use handed out:", pages[i]);
+        t->page_owner[pages[i]] = q->slot;
+        own[s->n_pages++] = pages[i];
+    }
+    return TSR_OK;
+}
+
+static tsr_status note_tokens(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *ids)
+{
+    bool keep = t->slots[q->slot].start.sampling.repetition_penalty != 1;
+    for (int32_t i = 0; i < q->n_tokens; i++) {
+        int32_t row = TSR_TOKEN_OF_ROW(ids[i]); /* the mapping is its own inverse */
+        if (ids[i] < 0 && (row >= t->n_row_ids || t->row_ids[row] < 0)) return lost("a token of row", row);
+        if (keep) TSR_TRY(add_seen(t, q->slot, tsr_slot_table_token(t, ids[i])));
+    }
+    return TSR_OK;
+}
+
+static tsr_status go_on(tsr_slot_table *t, const tsr_step_record *r, const tsr_record_sequence *q,
+                        const int32_t *pages, const int32_t *ids)
+{
+    tsr_slot *s = &t->slots[q->slot];
+    if (t->last_step[q->slot] == r->number) return lost("two sequences in slot", q->slot);
+    t->last_step[q->slot] = r->number;
+    if (q->start >= 0) TSR_TRY(begin(t, q, &r->starts[q->start]));
+    if (!s->used) return lost("a sequence goes on in free slot", q->slot);
+    if (q->position != s->n_cached) return lost("a sequence goes on at position", q->position);
+    TSR_TRY(add_pages(t, q, pages));
+    TSR_TRY(note_tokens(t, q, ids));
+    s->n_cached += q->n_tokens;
+    return TSR_OK;
+}
+
+tsr_status tsr_slot_table_apply(tsr_slot_table *t, const tsr_step_record *r)
+{
+    if (r->number != t->number + 1) return lost("number", r->number);
+    t->number = r->number;
+    for (int32_t i = 0; i < r->n_releases; i++) TSR_TRY(release(t, r->releases[i]));
+    const int32_t *pages = r->pages, *ids = r->ids;
+    for (int32_t i = 0; i < r->n_sequences; i++) {
+        const tsr_record_sequence *q = &r->sequences[i];
+        TSR_TRY(go_on(t, r, q, pages, ids));
+        pages += q->n_pages;
+        ids += q->n_tokens;
+    }
+    return TSR_OK;
+}
+
+void tsr_slot_table_results(tsr_slot_table *t, const tsr_sample_result *results, int32_t n)
+{
+    t->n_row_ids = n;
+    for (int32_t i = 0; i < n; i++) t->row_ids[i] = results[i].id;
+}
+
+const tsr_slot *tsr_slot_table_get(const tsr_slot_table *t, int32_t slot)
+{
+    return &t->slots[slot];
+}
+
+int32_t tsr_slot_table_token(const tsr_slot_table *t, int32_t id)
+{
+    return id >= 0 ? id : t->row_ids[TSR_TOKEN_OF_ROW(id)];
+}

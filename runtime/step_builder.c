@@ -1,0 +1,143 @@
+/* step_builder.c: laying a step out for the kernels, and its rows for the sampler. */
+#include "runtime/step_builder.h"
+
+#include "base/checked.h"
+#include "base/memory.h"
+
+struct tsr_step_builder {
+    tsr_step_limits limits;
+    const tsr_rope *ropes;
+    int64_t n_ropes;
+    int32_t *ids, *positions, *sequence, *row_tokens;
+    tsr_step_sequence *sequences;
+    float **rope; /* [n_ropes] each [max_tokens][dims] */
+    tsr_sample_row *rows;
+    tsr_step step;
+};
+
+static tsr_status make(int64_t count, size_t size, void **out)
+{
+    return tsr_calloc(count, (int64_t)size, "the buffers of a step", out);
+}
+
+static tsr_status make_buffers(tsr_step_builder *b)
+{
+    const tsr_step_limits *l = &b->limits;
+    void *p;
+    TSR_TRY(make(l->max_tokens, sizeof *b->ids, &p));
+    b->ids = p;
+    TSR_TRY(make(l->max_tokens, sizeof *b->positions, &p));
+    b->positions = p;
+    TSR_TRY(make(l->max_tokens, sizeof *b->sequence, &p));
+    b->sequence = p;
+    TSR_TRY(make(l->max_sequences, sizeof *b->sequences, &p));
+    b->sequences = p;
+    TSR_TRY(make(l->max_rows, sizeof *b->row_tokens, &p));
+    b->row_tokens = p;
+    TSR_TRY(make(l->max_rows, sizeof *b->rows, &p));
+    b->rows = p;
+    TSR_TRY(make(b->n_ropes, sizeof *b->rope, &p));
+    b->rope = p;
+    for (int64_t i = 0; i < b->n_ropes; i++) {
+        TSR_TRY(make(l->max_tokens, (size_t)b->ropes[i].dims * sizeof(float), &p));
+        b->rope[i] = p;
+    }
+    return TSR_OK;
+}
+
+tsr_status tsr_step_builder_create(const tsr_step_limits *limits, const tsr_rope *ropes, int64_t n_ropes,
+                                   tsr_step_builder **out)
+{
+    void *p;
+    *out = NULL;
+    TSR_TRY(make(1, sizeof(tsr_step_builder), &p));
+    tsr_step_builder *b = p;
+    b->limits = *limits;
+    b->ropes = ropes;
+    b->n_ropes = n_ropes;
+    tsr_status status = make_buffers(b);
+    if (status != TSR_OK) {
+        tsr_step_builder_destroy(&b);
+        return status;
+    }
+    b->step = (tsr_step){.ids = b->ids,
+                         .positions = b->positions,
+                         .sequence = b->sequence,
+                         .rows = b->row_tokens,
+                         .sequences = b->sequences,
+                         .rope = (const float *const *)b->rope};
+    *out = b;
+    return TSR_OK;
+}
+
+void tsr_step_builder_destroy(tsr_step_builder **builder)
+{
+    tsr_step_builder *b = *builder;
+    if (!b) return;
+    for (int64_t i = 0; b->rope && i < b->n_ropes; i++) tsr_free(b->rope[i]);
+    tsr_free(b->rope);
+    tsr_free(b->ids);
+    tsr_free(b->positions);
+    tsr_free(b->sequence);
+    tsr_free(b->sequences);
+    tsr_free(b->row_tokens);
+    tsr_free(b->rows);
+    tsr_free(b);
+    *builder = NULL;
+}
+
+static void add_token(tsr_step_builder *b, int32_t t, int32_t position, int32_t prompt_length)
+{
+    int64_t length = tsr_max(prompt_length, (int64_t)position + 1);
+    b->positions[t] = position;
+    for (int64_t i = 0; i < b->n_ropes; i++) {
+        int dims = b->ropes[i].dims;
+        float *angles = b->rope[i] + (int64_t)t * dims;
+        tsr_rope_angles(&b->ropes[i], position, length, angles, angles + dims / 2);
+    }
+}
+
+static void add_sequence(tsr_step_builder *b, int32_t index, const tsr_record_sequence *q,
+                         int32_t first_token, const tsr_slot *slot)
+{
+    b->sequences[index] = (tsr_step_sequence){first_token, q->n_tokens, q->position, slot->pages};
+    for (int32_t i = 0; i < q->n_tokens; i++) {
+        b->sequence[first_token + i] = index;
+        add_token(b, first_token + i, q->position + i, slot->start.prompt_length);
+    }
+}
+
+static void add_row(tsr_step_builder *b, int32_t index, const tsr_record_row *row, const tsr_slot *slot)
+{
+    const tsr_record_start *start = &slot->start;
+    b->row_tokens[index] = row->token;
+    b->rows[index] =
+        (tsr_sample_row){.kind = (tsr_row_kind)row->kind,
+                         .target = row->target,
+                         .n_top = row->kind == TSR_ROW_SCORE ? start->n_prompt_top : start->n_top,
+                         .draw = (int64_t)b->positions[row->token] + 1,
+                         .sampling = start->sampling,
+                         .seen = slot->seen,
+                         .n_seen = slot->n_seen};
+}
+
+void tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record, const tsr_slot_table *slots,
+                            const tsr_step **step, const tsr_sample_row **rows)
+{
+    int32_t token = 0;
+    for (int32_t i = 0; i < record->n_sequences; i++) {
+        const tsr_record_sequence *q = &record->sequences[i];
+        add_sequence(b, i, q, token, tsr_slot_table_get(slots, q->slot));
+        token += q->n_tokens;
+    }
+    for (int32_t t = 0; t < record->n_tokens; t++) b->ids[t] = tsr_slot_table_token(slots, record->ids[t]);
+    for (int32_t i = 0; i < record->n_rows; i++) {
+        const tsr_record_row *row = &record->rows[i];
+        add_row(b, i, row, tsr_slot_table_get(slots, record->sequences[row->sequence].slot));
+    }
+    b->step.n_tokens = record->n_tokens;
+    b->step.n_sequences = record->n_sequences;
+    b->step.n_rows = record->n_rows;
+    *step = &b->step;
+    *rows = b->rows;
+}
