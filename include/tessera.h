@@ -5,9 +5,8 @@
  *     tsr_engine *engine;
  *     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
  *     options.model = "path/to/model";
- *     if (tsr_engine_create(&options, &engine) != TSR_OK) return fprintf(stderr, "%s\n", tsr_last_error()), 1;
- *     if (tsr_engine_rank(engine) == 0) {
- *         tsr_request_options request = TSR_REQUEST_OPTIONS_INIT;
+ *     if (tsr_engine_create(&options, &engine) != TSR_OK) return fprintf(stderr, "%s\n", tsr_last_error()),
+ * 1; if (tsr_engine_rank(engine) == 0) { tsr_request_options request = TSR_REQUEST_OPTIONS_INIT;
  *         request.prompt = "Once upon a time";
  *         request.on_text = print_it;
  *         tsr_engine_submit(engine, &request, NULL);
@@ -17,13 +16,14 @@
  *     }
  *     tsr_engine_destroy(&engine);
  *
- * An engine is a model, loaded: each rank holds its shard. Rank 0 submits requests and steps; the other ranks follow
- * until rank 0 destroys its engine. Requests are batched continuously: a step advances every running request by a
- * token and reads parts of waiting prompts, under a token budget.
+ * An engine is a model, loaded: each rank holds its shard. Rank 0 submits requests and steps; the other ranks
+ * follow until rank 0 destroys its engine. Requests are batched continuously: a step advances every running
+ * request by a token and reads parts of waiting prompts, under a token budget.
  *
- * Ownership: what goes in is copied before the call returns; what a callback or a result points to belongs to the
- * engine. Threads: one thread uses an engine at a time. "Collective": every rank must call. Functions return a status;
- * the one line that explains the last failure of this thread is tsr_last_error(). Nothing here ends the process.
+ * Ownership: what goes in is copied before the call returns; what a callback or a result points to belongs to
+ * the engine. Threads: one thread uses an engine at a time. "Collective": every rank must call. Functions
+ * return a status; the one line that explains the last failure of this thread is tsr_last_error(). Nothing
+ * here ends the process.
  */
 #ifndef TESSERA_H
 #define TESSERA_H
@@ -51,24 +51,27 @@ const char *tsr_last_error(void); /* one line, or ""; valid until this thread's 
 typedef struct tsr_engine tsr_engine;
 
 typedef struct tsr_engine_options {
-    size_t size;         /* sizeof(tsr_engine_options): lets the struct grow */
-    const char *model;   /* folder with config.json, weights, tokenizer; required */
-    const char *dtype;   /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
-    const char *kernels; /* "auto", "inject", "reference" */
-    int threads;         /* of each rank; 0: the rank's share of the node's cores */
-    int step_tokens;     /* token budget of a step, 1 .. 65536 */
-    int max_sequences;   /* requests running at once, 1 .. 4096 */
-    int64_t context;     /* longest prompt + answer in tokens; 0: the model's own, at most 8192 by default */
-    int64_t cache_bytes; /* for keys and values, on each rank; 0: what the running requests can need at most, within a
-                            quarter of the free memory */
-    double deadline;     /* seconds a step may take before the job is ended; 0: 60 */
-    bool random_weights; /* no weights are read: for benchmarks */
-    bool needs_tokenizer; /* fail at once if the model has no tokenizer; else requests by ids alone work without */
-    bool profile;        /* measure the time of each op */
-    bool quiet;          /* no progress lines on stderr */
+    size_t size;          /* sizeof(tsr_engine_options): lets the struct grow */
+    const char *model;    /* folder with config.json, weights, tokenizer; required */
+    const char *dtype;    /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
+    const char *kernels;  /* "auto", "inject", "reference" */
+    int threads;          /* of each rank; 0: the rank's share of the node's cores */
+    int step_tokens;      /* token budget of a step, 1 .. 65536 */
+    int max_sequences;    /* requests running at once, 1 .. 4096 */
+    int64_t context;      /* longest prompt + answer in tokens; 0: the model's own */
+    int64_t cache_bytes;  /* for keys and values, on each rank; 0: what the running requests can need at most,
+                             within a  quarter of the free memory */
+    double deadline;      /* seconds a step may take before the job is ended; 0: 60 */
+    bool random_weights;  /* no weights are read: for benchmarks */
+    bool needs_tokenizer; /* fail at once if the model has no tokenizer; else requests by ids alone work
+                             without */
+    bool profile;         /* measure the time of each op */
+    bool quiet;           /* no progress lines on stderr */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
-    {sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 512, 64, 0, 0, 0, false, false, false, false}
+    {                                                                                                        \
+        sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 512, 64, 0, 0, 0, false, false, false, false    \
+    }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
 tsr_status tsr_engine_create(const tsr_engine_options *options, tsr_engine **out);
@@ -107,20 +110,25 @@ typedef struct tsr_request_options {
     const char *const *stop; /* [n_stop] texts that end the answer; they are not part of it */
     int64_t n_stop;
     bool ignore_eos;
-    bool score;  /* log-probabilities of the prompt's tokens too */
-    int64_t top; /* how many best next tokens to list after the last token, 0 .. 1000 */
+    bool logprobs;       /* of the new tokens */
+    bool score;          /* log-probabilities of the prompt's tokens too */
+    int64_t top;         /* how many best next tokens to list after the last token, 0 .. 1000 */
     tsr_on_text on_text; /* NULL: no streaming */
     void *user;
 } tsr_request_options;
 #define TSR_REQUEST_OPTIONS_INIT                                                                             \
-    {sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, 0, 1, 0, 1, 0, NULL, 0, false, false, 0, NULL, NULL}
+    {                                                                                                        \
+        sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, 0, 1, 0, 1, 0, NULL, 0, false, false, false, 0,  \
+            NULL, NULL                                                                                       \
+    }
 
 /* Rank 0. Refuses at once what can never run (too long, out of range): the line says why. *id may be NULL. */
 tsr_status tsr_engine_submit(tsr_engine *engine, const tsr_request_options *options, int64_t *id);
 tsr_status tsr_engine_cancel(tsr_engine *engine, int64_t id);
 /* Rank 0. One step; *more tells whether requests are left. A failure here has broken the job. */
 tsr_status tsr_engine_step(tsr_engine *engine, bool *more);
-/* Rank 0. Steps until no request is left, or tsr_engine_request_stop was called (then what runs is cancelled). */
+/* Rank 0. Steps until no request is left, or tsr_engine_request_stop was called (then what runs is
+ * cancelled). */
 tsr_status tsr_engine_run(tsr_engine *engine);
 /* May be called from a signal handler. */
 void tsr_engine_request_stop(void);
@@ -129,14 +137,16 @@ typedef struct tsr_result {
     tsr_finish finish;
     const int32_t *prompt_ids; /* [n_prompt] */
     int64_t n_prompt;
-    const int32_t *ids;        /* [n_ids] new tokens, an end-of-sequence token included */
-    const double *logprobs;    /* [n_ids] log-probability of each, before temperature and filters */
+    const int32_t *ids;    /* [n_ids] new tokens, an end-of-sequence token included */
+    const float *logprobs; /* [n_ids] log-probability of each, before temperature and filters */
     int64_t n_ids;
-    const char *text;          /* of the new tokens, without a stop text; NULL without a tokenizer */
+    const char *text; /* of the new tokens, without a stop text; NULL without a tokenizer */
     size_t text_length;
-    const double *prompt_logprobs; /* [n_prompt], score only; [0] is NaN: nothing precedes the first token */
-    const int32_t *top_ids;        /* [n_top] best next tokens, best first */
-    const double *top_logprobs;    /* [n_top] */
+    size_t text_shown;            /* how much of it has been streamed: the rest may still change */
+    const float *prompt_logprobs; /* [n_prompt], score only; [0] is NaN: nothing precedes the first token */
+    const int32_t *top_ids; /* [n_top] the best tokens after the last one of the prompt, best first; only for
+                               requests with max_new_tokens 0 */
+    const float *top_logprobs; /* [n_top] */
     int64_t n_top;
     double first_token_seconds, seconds; /* from submission to the first new token, and to the end */
 } tsr_result;

@@ -1,0 +1,52 @@
+/* command.h: the commands of the program, one row and one file each.
+ *
+ * A command runs on every rank with the same options. It prints results on rank 0 only, to stdout; progress
+ * and errors go to stderr. It returns a status; main prints the error record and exits with the status' exit
+ * code.
+ */
+#ifndef TSR_LAUNCH_COMMAND_H
+#define TSR_LAUNCH_COMMAND_H
+
+#include "base/status.h"
+
+#include "base/text.h"
+#include "launch/options.h"
+#include "parallel/world.h"
+#include "tessera.h"
+
+/* X(NAME, name, "summary") */
+#define TSR_COMMAND_TABLE(X)                                                                                 \
+    X(GENERATE, generate, "continue prompts, as many at once as fit")                                        \
+    X(SCORE, score, "log-probability of each token of a text, and the best next tokens")                     \
+    X(TOKENIZE, tokenize, "text to ids, or ids to text")                                                     \
+    X(PLAN, plan, "how a model would be spread over N ranks")                                                \
+    X(BENCH, bench, "speed of prefill and decode, bytes read, memory")
+
+#define TSR_COMMAND_DECLARE(NAME, name, summary)                                                             \
+    tsr_status tsr_cmd_##name(tsr_world *world, const tsr_options *options);
+TSR_COMMAND_TABLE(TSR_COMMAND_DECLARE)
+#undef TSR_COMMAND_DECLARE
+
+/* Engine options as the command line states them. */
+tsr_engine_options tsr_cli_engine_options(const tsr_options *o);
+
+/* One item of the command line that stands for tokens. */
+typedef struct tsr_input {
+    char *text;   /* owned; NULL if ids were given */
+    int32_t *ids; /* owned */
+    int64_t n_ids;
+} tsr_input;
+
+/* Reads --prompt, --prompt-file, --text and --ids in the order given. TSR_ERR_USAGE if there is none,
+ * TSR_ERR_IO. */
+tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n);
+void tsr_inputs_free(tsr_input **inputs, int64_t n);
+
+/* Writes to stdout at once; TSR_ERR_IO if it cannot be written (a closed pipe). */
+tsr_status tsr_put(const char *bytes, int64_t n);
+
+/* JSON: "[1,2,3]"; log-probabilities with NaN as null. */
+tsr_status tsr_json_ids(tsr_text *t, const int32_t *ids, int64_t n);
+tsr_status tsr_json_logprobs(tsr_text *t, const float *values, int64_t n);
+
+#endif

@@ -1,0 +1,123 @@
+/* inputs.c: what the command line gives as tokens: texts, files, lists of ids. */
+#include "base/memory.h"
+#include "launch/command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_CAP = 64 << 20, MAX_IDS = 1 << 24 };
+
+tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
+{
+    tsr_engine_options e = TSR_ENGINE_OPTIONS_INIT;
+    e.model = o->text[TSR_OPT_MODEL];
+    e.dtype = o->text[TSR_OPT_DTYPE];
+    e.kernels = o->text[TSR_OPT_KERNELS];
+    e.threads = (int)o->integer[TSR_OPT_THREADS];
+    e.step_tokens = (int)o->integer[TSR_OPT_STEP_TOKENS];
+    e.max_sequences = (int)o->integer[TSR_OPT_MAX_SEQUENCES];
+    e.context = o->integer[TSR_OPT_CONTEXT];
+    e.cache_bytes = o->integer[TSR_OPT_CACHE_MB] << 20;
+    e.deadline = o->real[TSR_OPT_DEADLINE];
+    e.quiet = o->flag[TSR_OPT_QUIET];
+    return e;
+}
+
+static tsr_status parse_ids(const char *text, tsr_input *out)
+{
+    void *p;
+    int64_t commas = 0;
+    for (const char *c = text; *c; c++) commas += *c == ',';
+    if (commas >= MAX_IDS) return tsr_fail(TSR_ERR_USAGE, "--ids lists more than %d ids", MAX_IDS);
+    TSR_TRY(tsr_alloc((commas + 1) * (int64_t)sizeof(int32_t), "ids", &p));
+    out->ids = p;
+    for (const char *at = text;;) {
+        char *end;
+        errno = 0;
+        long long id = strtoll(at, &end, 10);
+        while (*end == ' ') end++;
+        if (end == at || errno == ERANGE || id < 0 || id > INT32_MAX || (*end && *end != ','))
+            return tsr_fail(TSR_ERR_USAGE,
+                            "option --ids must be numbers and commas like 5,17,3, found \"%.60s\"", text);
+        out->ids[out->n_ids++] = (int32_t)id;
+        if (!*end) return TSR_OK;
+        at = end + 1;
+    }
+}
+
+static tsr_status read_stream(FILE *f, const char *name, char **out)
+{
+    tsr_text text;
+    char block[65536];
+    size_t n;
+    TSR_TRY(tsr_text_init(&text, FILE_CAP));
+    tsr_status s = TSR_OK;
+    while (s == TSR_OK && (n = fread(block, 1, sizeof block, f)) > 0)
+        s = tsr_text_append(&text, block, (int64_t)n);
+    if (s != TSR_OK)
+        s = tsr_fail(TSR_ERR_USAGE, "%s: a prompt file may have at most %d bytes", name, FILE_CAP);
+    if (s == TSR_OK && ferror(f)) s = tsr_fail(TSR_ERR_IO, "%s: cannot be read: %s", name, strerror(errno));
+    if (s == TSR_OK && memchr(text.data, 0, (size_t)text.length))
+        s = tsr_fail(TSR_ERR_USAGE, "%s: holds a zero byte, so it is no text", name);
+    if (s == TSR_OK)
+        *out = text.data;
+    else
+        tsr_text_free(&text);
+    return s;
+}
+
+static tsr_status read_file(const char *path, char **out)
+{
+    if (strcmp(path, "-") == 0) return read_stream(stdin, "standard input", out);
+    FILE *f = fopen(path, "rb");
+    if (!f) return tsr_fail(TSR_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    tsr_status s = read_stream(f, path, out);
+    fclose(f);
+    return s;
+}
+
+static tsr_status copy_text(const char *text, char **out)
+{
+    void *p;
+    TSR_TRY(tsr_alloc((int64_t)strlen(text) + 1, "a prompt", &p));
+    *out = strcpy(p, text);
+    return TSR_OK;
+}
+
+static tsr_status read_one(const tsr_list_item *item, tsr_input *out)
+{
+    if (item->option == TSR_OPT_IDS) return parse_ids(item->value, out);
+    if (item->option == TSR_OPT_PROMPT_FILE) return read_file(item->value, &out->text);
+    return copy_text(item->value, &out->text);
+}
+
+tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n)
+{
+    void *p;
+    *out = NULL;
+    *n = 0;
+    TSR_TRY(tsr_calloc(o->n_list > 0 ? o->n_list : 1, sizeof(tsr_input), "the inputs", &p));
+    tsr_input *inputs = p;
+    tsr_status s = TSR_OK;
+    for (int i = 0; i < o->n_list && s == TSR_OK; i++)
+        if (o->list[i].option != TSR_OPT_STOP) s = read_one(&o->list[i], &inputs[(*n)++]);
+    if (s == TSR_OK && *n == 0)
+        s = tsr_fail(TSR_ERR_USAGE, o->command == TSR_CMD_GENERATE
+                                        ? "nothing to continue: give --prompt, --prompt-file or --ids"
+                                        : "nothing to work on: give --text or --ids");
+    if (s != TSR_OK) tsr_inputs_free(&inputs, *n);
+    *out = inputs;
+    return s;
+}
+
+void tsr_inputs_free(tsr_input **inputs, int64_t n)
+{
+    for (int64_t i = 0; *inputs && i < n; i++) {
+        tsr_free((*inputs)[i].text);
+        tsr_free((*inputs)[i].ids);
+    }
+    tsr_free(*inputs);
+    *inputs = NULL;
+}

@@ -1,0 +1,98 @@
+/* main.c: starts the world, reads the command line, runs a command, turns its status into an exit code. */
+#include "base/log.h"
+#include "launch/command.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct command_row {
+    const char *name, *summary;
+    int bit;
+    tsr_status (*run)(tsr_world *world, const tsr_options *options);
+} commands[] = {
+#define TSR_COMMAND_ROW(NAME, name, summary) {#name, summary, TSR_CMD_##NAME, tsr_cmd_##name},
+    TSR_COMMAND_TABLE(TSR_COMMAND_ROW)
+#undef TSR_COMMAND_ROW
+};
+
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_usage(void)
+{
+    printf("Tessera %s: transformer models over many ranks\n\n", tsr_version());
+    printf("usage: tessera COMMAND [options]\n");
+    printf("       mpirun -n N tessera COMMAND [options]\n");
+    printf("       srun --mpi=pmix -n N tessera COMMAND [options]\n\ncommands:\n");
+    for (int i = 0; i < N_COMMANDS; i++) printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    printf("\n`tessera COMMAND --help` lists the options of a command.\n"
+           "Exit codes: 0 success, 1 internal error, 2 bad option or request, 3 bad or unreadable file,\n"
+           "            4 lost rank, 5 deadline passed, 6 out of memory, 143 stopped by a signal.\n");
+}
+
+static void print_help(const struct command_row *c)
+{
+    printf("usage: tessera %s [options]\n\n%s\n\noptions:\n", c->name, c->summary);
+    tsr_options_help(c->bit);
+}
+
+/* Data already printed must be out before the exit code says that all is well. */
+static tsr_status finish_output(tsr_status status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+    return status == TSR_OK ? tsr_fail(TSR_ERR_IO, "standard output cannot be written") : status;
+}
+
+static tsr_status dispatch(tsr_world *world, int argc, char **argv)
+{
+    static tsr_options options; /* large; one per process */
+    bool speaks = tsr_world_rank(world) == 0;
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        if (speaks) print_usage();
+        return argc < 2 ? tsr_fail(TSR_ERR_USAGE, "no command was given") : TSR_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        if (speaks) printf("tessera %s\n", tsr_version());
+        return TSR_OK;
+    }
+    for (int i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) continue;
+        TSR_TRY(tsr_options_parse(commands[i].bit, argc - 1, argv + 1, &options));
+        if (options.flag[TSR_OPT_HELP]) {
+            if (speaks) print_help(&commands[i]);
+            return TSR_OK;
+        }
+        tsr_log_setup(options.flag[TSR_OPT_QUIET] ? TSR_LOG_WARNING : TSR_LOG_INFO,
+                      tsr_world_size(world) > 1 ? tsr_world_rank(world) : -1);
+        return commands[i].run(world, &options);
+    }
+    return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; `tessera --help` lists all", argv[1]);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    tsr_engine_request_stop();
+    signal(number, SIG_DFL); /* a second one ends the program at once */
+}
+
+int main(int argc, char **argv)
+{
+    tsr_world *world;
+    tsr_status status = tsr_world_create(NULL, &world);
+    if (status != TSR_OK) {
+        fprintf(stderr, "tessera: error: %s\n", tsr_error_text());
+        return tsr_status_exit_code(status);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGTERM, on_signal);
+    signal(SIGINT, on_signal);
+    status = finish_output(dispatch(world, argc, argv));
+    bool broken = status == TSR_ERR_RANK_LOST || status == TSR_ERR_DEADLINE;
+    if (broken) tsr_world_abort(world, status, NULL);
+    if (status != TSR_OK && tsr_world_rank(world) == 0)
+        fprintf(stderr, "tessera: error: %s\n", tsr_error_text());
+    tsr_world_destroy(&world);
+    return tsr_status_exit_code(status);
+}

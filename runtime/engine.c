@@ -1,0 +1,389 @@
+/* engine.c: making an engine: every phase that can fail on one rank alone ends in an agreement of all. */
+#include "base/checked.h"
+#include "base/log.h"
+#include "runtime/engine_parts.h"
+#include "runtime/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *tsr_version(void)
+{
+    return TSR_VERSION;
+}
+
+const char *tsr_last_error(void)
+{
+    return tsr_error_text();
+}
+
+/* --- Reading what is to be run
+ * ------------------------------------------------------------------------------------ */
+
+static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
+{
+    if (o->size != sizeof *o)
+        return tsr_fail(TSR_ERR_USAGE, "tsr_engine_options of another version: %zu bytes, expected %zu",
+                        o->size, sizeof *o);
+    if (!o->model || !o->model[0]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
+    if (o->threads < 0 || o->threads > TSR_MAX_THREADS)
+        return tsr_fail(TSR_ERR_USAGE, "threads must lie in 0..%d, found %d", TSR_MAX_THREADS, o->threads);
+    e->options = *o;
+    TSR_TRY(tsr_arena_strdup(e->arena, o->model, &e->options.model));
+    TSR_TRY(tsr_arena_strdup(e->arena, o->dtype ? o->dtype : "auto", &e->options.dtype));
+    return tsr_arena_strdup(e->arena, o->kernels ? o->kernels : "auto", &e->options.kernels);
+}
+
+static tsr_status choose_dtype(tsr_engine *e, tsr_object config)
+{
+    const char *wanted = e->options.dtype, *stated;
+    bool automatic = strcmp(wanted, "auto") == 0;
+    if (automatic && e->source) return tsr_weights_natural_dtype(e->model, e->source, &e->dtype);
+    if (automatic) {
+        TSR_TRY(tsr_object_string(config, "torch_dtype|dtype", "bfloat16", &stated));
+        wanted = stated;
+    }
+    if (!tsr_dtype_from_option(wanted, &e->dtype) ||
+        (e->dtype != TSR_F32 && e->dtype != TSR_F16 && e->dtype != TSR_BF16))
+        return tsr_fail(TSR_ERR_USAGE, "dtype must be auto, float32, bfloat16 or float16, found \"%s\"",
+                        wanted);
+    return TSR_OK;
+}
+
+static tsr_status choose_kernels(const char *name, tsr_kernels_choice *out)
+{
+    static const char *const names[] = {
+        [TSR_KERNELS_AUTO] = "auto", [TSR_KERNELS_INJECT] = "inject", [TSR_KERNELS_REFERENCE] = "reference"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *out = (tsr_kernels_choice)i;
+            return TSR_OK;
+        }
+    return tsr_fail(TSR_ERR_USAGE, "kernels must be auto, inject or reference, found \"%s\"", name);
+}
+
+static tsr_status shard_and_fuse(tsr_engine *e)
+{
+    tsr_kernels_choice choice = TSR_KERNELS_AUTO;
+    TSR_TRY(choose_kernels(e->options.kernels, &choice));
+    TSR_TRY(tsr_sharding_derive(e->model, tsr_world_size(e->world), &e->sharding));
+    TSR_TRY(tsr_sharding_localize(e->sharding, tsr_world_rank(e->world), &e->local));
+    return tsr_fuse(e->local, choice, &e->fused);
+}
+
+static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
+{
+    const tsr_engine_options *o = &e->options;
+    TSR_TRY(tsr_model_from_config(config, &e->model));
+    TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, &e->generation));
+    if (!o->random_weights) {
+        TSR_TRY(tsr_source_open(o->model, &e->source));
+        TSR_TRY(tsr_weights_check(e->model, e->source));
+    }
+    TSR_TRY(choose_dtype(e, tsr_json_root(config)));
+    return shard_and_fuse(e);
+}
+
+static tsr_status read_tokenizer(tsr_engine *e)
+{
+    if (tsr_world_rank(e->world) != 0) return TSR_OK;
+    if (!e->options.needs_tokenizer && !tsr_tokenizer_exists(e->options.model)) return TSR_OK;
+    return tsr_tokenizer_load(e->options.model, &e->tokenizer);
+}
+
+static tsr_status read_model(tsr_engine *e, const tsr_engine_options *options)
+{
+    char path[4096];
+    tsr_json config = {0};
+    TSR_TRY(copy_options(e, options));
+    if (snprintf(path, sizeof path, "%s/config.json", e->options.model) >= (int)sizeof path)
+        return tsr_fail(TSR_ERR_USAGE, "the name of the model folder is too long");
+    if (access(e->options.model, F_OK) != 0)
+        return tsr_fail(TSR_ERR_IO, "%s: there is no such model folder", e->options.model);
+    TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config));
+    tsr_status s = read_with_config(e, &config);
+    tsr_json_free(&config);
+    return s == TSR_OK ? read_tokenizer(e) : s;
+}
+
+/* --- Sizes
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* The longest context the model's positions allow: NTK scaling stretches them by its factor. */
+static int64_t model_context(const tsr_model *m)
+{
+    double factor = 1;
+    for (int64_t i = 0; i < m->n_ropes; i++)
+        if (m->ropes[i].kind == TSR_ROPE_DYNAMIC && m->ropes[i].factor > factor) factor = m->ropes[i].factor;
+    double n = (double)m->max_positions * factor;
+    return n < 1e9 ? (int64_t)n : 1000000000;
+}
+
+static tsr_status choose_context(const tsr_engine *e, int64_t *out)
+{
+    int64_t own = model_context(e->model), wanted = e->options.context;
+    if (wanted > own && e->model->positions_are_hard)
+        return tsr_fail(TSR_ERR_CAPACITY,
+                        "a context of %lld tokens is too long: the model has %lld positions",
+                        (long long)wanted, (long long)own);
+    *out = wanted > 0 ? wanted : own;
+    return TSR_OK;
+}
+
+/* Pages for the worst case of all sequences at once, within the memory to be used. */
+static tsr_status choose_pages(const tsr_engine *e, int64_t context, int64_t *out)
+{
+    int64_t page_bytes = tsr_cache_bytes_per_token(e->local, e->dtype) * TSR_PAGE_TOKENS;
+    int64_t memory = e->options.cache_bytes;
+    if (memory <= 0) memory = tsr_available_bytes() / 4 / tsr_world_local_size(e->world);
+    int64_t wanted = (int64_t)e->options.max_sequences * tsr_pages_for(context);
+    int64_t fit = page_bytes > 0 ? memory / page_bytes : wanted;
+    *out = tsr_min(tsr_min(wanted, fit), INT32_MAX / 2);
+    if (*out < 1)
+        return tsr_fail(TSR_ERR_CAPACITY,
+                        "no room for keys and values: a page of %d tokens takes %lld bytes, %lld may be used",
+                        TSR_PAGE_TOKENS, (long long)page_bytes, (long long)memory);
+    return TSR_OK;
+}
+
+static tsr_status choose_limits(tsr_engine *e, int64_t *pages)
+{
+    int64_t context = 0;
+    TSR_TRY(choose_context(e, &context));
+    TSR_TRY(choose_pages(e, context, pages));
+    int32_t tokens = e->options.step_tokens;
+    int32_t sequences = (int32_t)tsr_min(e->options.max_sequences, tokens);
+    e->limits = (tsr_step_limits){.max_tokens = tokens,
+                                  .max_sequences = sequences,
+                                  .max_rows = (int32_t)tsr_min(tsr_max(sequences, 64), tokens),
+                                  .max_context = (int32_t)context,
+                                  .n_pages = (int32_t)*pages,
+                                  .vocabulary = (int32_t)e->model->vocabulary};
+    return tsr_step_limits_check(&e->limits);
+}
+
+/* Ranks may have unequal memory: all take the smallest number of pages. */
+static tsr_status agree_on_pages(tsr_engine *e, int64_t pages)
+{
+    int ranks = tsr_world_size(e->world);
+    void *p;
+    TSR_TRY(tsr_alloc(ranks * (int64_t)sizeof pages, "the page counts", &p));
+    int64_t *all = p;
+    tsr_status s = tsr_world_all_gather(e->world, &pages, sizeof pages, all);
+    for (int i = 0; i < ranks && s == TSR_OK; i++) pages = tsr_min(pages, all[i]);
+    e->limits.n_pages = (int32_t)pages;
+    tsr_free(p);
+    return s;
+}
+
+/* --- Building
+ * ------------------------------------------------------------------------------------------------------ */
+
+static tsr_status start_threads(tsr_engine *e)
+{
+    void *p;
+    TSR_TRY(tsr_arena_alloc(e->arena, sizeof *e->affinity, &p));
+    e->affinity = p;
+    TSR_TRY(tsr_affinity_plan(e->world, e->options.threads, e->affinity));
+    tsr_comm_options o = {.deadline_seconds = e->options.deadline,
+                          .oversubscribed = e->affinity->oversubscribed};
+    TSR_TRY(tsr_comm_create(e->world, &o, &e->comm));
+    tsr_status s =
+        tsr_pool_create(e->affinity->n_threads, e->affinity->cpus, e->affinity->oversubscribed, &e->pool);
+    return tsr_world_agree(e->world, s);
+}
+
+static tsr_status gather(void *ctx, const void *in, int64_t bytes, void *out)
+{
+    return tsr_world_all_gather(ctx, in, bytes, out);
+}
+
+/* The part of the vocabulary whose logits this rank gives: all of it on rank 0 if they are not split. */
+static tsr_status make_sampler(tsr_engine *e)
+{
+    tsr_gather g = {e->world, tsr_world_rank(e->world), tsr_world_size(e->world), gather};
+    int64_t ld, cols, first = e->local->graphs[0].output_first;
+    tsr_executor_output(e->executor, &ld, &cols);
+    bool whole = cols == e->model->vocabulary;
+    int32_t local = whole && g.rank > 0 ? 0 : (int32_t)cols;
+    return tsr_sampler_create((int32_t)e->model->vocabulary, (int32_t)first, local, &g, e->pool, &e->sampler);
+}
+
+static tsr_status build_executor(tsr_engine *e)
+{
+    double start = tsr_now();
+    tsr_executor_options o = {.graph = "decode",
+                              .max_tokens = e->limits.max_tokens,
+                              .max_rows = e->limits.max_rows,
+                              .n_pages = e->limits.n_pages,
+                              .dtype = e->dtype,
+                              .source = e->source,
+                              .pool = e->pool,
+                              .comm = e->comm,
+                              .profile = e->options.profile};
+    TSR_TRY(tsr_executor_create(e->local, &o, &e->executor));
+    e->info.load_seconds = tsr_now() - start;
+    return make_sampler(e);
+}
+
+static tsr_status build_steps(tsr_engine *e)
+{
+    void *p;
+    e->record_capacity = tsr_step_record_max_bytes(&e->limits);
+    TSR_TRY(tsr_alloc(e->record_capacity, "the step record", &p));
+    e->record_bytes = p;
+    TSR_TRY(tsr_step_record_create(&e->limits, &e->record));
+    TSR_TRY(tsr_slot_table_create(&e->limits, &e->slots));
+    TSR_TRY(tsr_step_builder_create(&e->limits, e->local->ropes, e->local->n_ropes, &e->builder));
+    return tsr_world_rank(e->world) == 0 ? tsr_scheduler_create(&e->limits, &e->scheduler) : TSR_OK;
+}
+
+static void fill_info(tsr_engine *e)
+{
+    tsr_executor_sizes sizes = tsr_executor_get_sizes(e->executor);
+    tsr_engine_info *i = &e->info;
+    i->family = e->model->family;
+    i->dtype = tsr_dtype_name(e->dtype);
+    i->isa = sizes.isa;
+    i->ranks = tsr_world_size(e->world);
+    i->threads = tsr_pool_threads(e->pool);
+    i->vocabulary = e->model->vocabulary;
+    i->context = e->limits.max_context;
+    for (int64_t w = 0; w < e->model->n_weights; w++)
+        i->parameters += e->model->weights[w].rows * e->model->weights[w].cols;
+    i->weight_bytes = sizes.weight_bytes;
+    i->streamed_bytes = sizes.streamed_bytes;
+    i->activation_bytes = sizes.activation_bytes;
+    i->cache_bytes = sizes.cache_bytes;
+    i->cache_bytes_per_token = tsr_cache_bytes_per_token(e->local, e->dtype);
+    i->bytes_read = e->source ? tsr_source_bytes_read(e->source) : 0;
+}
+
+static void report(const tsr_engine *e)
+{
+    const tsr_engine_info *i = &e->info;
+    double read = (double)i->bytes_read;
+    tsr_log(
+        TSR_LOG_INFO,
+        "%s, %.1f M parameters in %s on %d rank%s of %d thread%s (%s): %.1f MB of weights a rank, %.2f s%s",
+        i->family, (double)i->parameters / 1e6, i->dtype, i->ranks, i->ranks > 1 ? "s" : "", i->threads,
+        i->threads > 1 ? "s" : "", i->isa, (double)i->weight_bytes / 1e6, i->load_seconds,
+        read > 0 ? "" : ", at random");
+}
+
+static tsr_status build(tsr_engine *e, const tsr_engine_options *options)
+{
+    int64_t pages = 0;
+    tsr_status s = read_model(e, options);
+    if (s == TSR_OK) s = choose_limits(e, &pages);
+    TSR_TRY(tsr_world_agree(e->world, s));
+    TSR_TRY(agree_on_pages(e, pages));
+    TSR_TRY(start_threads(e));
+    s = build_executor(e);
+    if (s == TSR_OK) s = build_steps(e);
+    TSR_TRY(tsr_world_agree(e->world, s));
+    fill_info(e);
+    if (!e->options.quiet) report(e);
+    return TSR_OK;
+}
+
+tsr_status tsr_engine_create_in(tsr_world *world, const tsr_engine_options *options, tsr_engine **out)
+{
+    void *p;
+    *out = NULL;
+    TSR_TRY(tsr_calloc(1, sizeof(tsr_engine), "the engine", &p));
+    tsr_engine *e = p;
+    e->world = world;
+    e->dismissed = true; /* nobody follows until the engine stands */
+    tsr_status s = tsr_arena_create("the engine", &e->arena);
+    if (s == TSR_OK) s = build(e, options);
+    if (s != TSR_OK)
+        tsr_engine_destroy(&e);
+    else
+        e->dismissed = false;
+    *out = e;
+    return s;
+}
+
+tsr_status tsr_engine_create(const tsr_engine_options *options, tsr_engine **out)
+{
+    tsr_world *world;
+    *out = NULL;
+    tsr_world_options w = {.deadline_seconds = options->deadline};
+    TSR_TRY(tsr_world_create(&w, &world));
+    tsr_log_setup(options->quiet ? TSR_LOG_WARNING : TSR_LOG_INFO,
+                  tsr_world_size(world) > 1 ? tsr_world_rank(world) : -1);
+    tsr_status s = tsr_engine_create_in(world, options, out);
+    if (s != TSR_OK)
+        tsr_world_destroy(&world);
+    else
+        (*out)->owns_world = true;
+    return s;
+}
+
+void tsr_engine_destroy(tsr_engine **engine)
+{
+    tsr_engine *e = *engine;
+    if (!e) return;
+    if (!e->dismissed && tsr_world_rank(e->world) == 0) tsr_engine_dismiss(e);
+    engine_requests_free(e);
+    tsr_scheduler_destroy(&e->scheduler);
+    tsr_sampler_destroy(&e->sampler);
+    tsr_step_builder_destroy(&e->builder);
+    tsr_slot_table_destroy(&e->slots);
+    tsr_step_record_destroy(&e->record);
+    tsr_free(e->record_bytes);
+    tsr_executor_destroy(&e->executor);
+    tsr_comm_destroy(&e->comm);
+    tsr_pool_destroy(&e->pool);
+    tsr_tokenizer_destroy(&e->tokenizer);
+    tsr_source_destroy(&e->source);
+    tsr_model_destroy(&e->local);
+    tsr_sharding_destroy(&e->sharding);
+    tsr_model_destroy(&e->model);
+    tsr_arena_destroy(&e->arena);
+    if (e->owns_world) tsr_world_destroy(&e->world);
+    tsr_free(e);
+    *engine = NULL;
+}
+
+/* --- Asking
+ * -------------------------------------------------------------------------------------------------------- */
+
+int tsr_engine_rank(const tsr_engine *e)
+{
+    return tsr_world_rank(e->world);
+}
+
+int tsr_engine_ranks(const tsr_engine *e)
+{
+    return tsr_world_size(e->world);
+}
+
+void tsr_engine_get_info(const tsr_engine *e, tsr_engine_info *out)
+{
+    *out = e->info;
+    out->peak_resident_bytes = tsr_peak_resident_bytes();
+}
+
+tsr_world *tsr_engine_world(const tsr_engine *e)
+{
+    return e->world;
+}
+
+tsr_pool *tsr_engine_pool(const tsr_engine *e)
+{
+    return e->pool;
+}
+
+const tsr_executor *tsr_engine_executor(const tsr_engine *e)
+{
+    return e->executor;
+}
+
+const tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *e)
+{
+    return e->tokenizer;
+}

@@ -1,0 +1,29 @@
+/* engine.h: what the engine shows to the program around it, beyond the public interface (tessera.h).
+ *
+ * engine.c makes and ends an engine, engine_step.c runs it, engine_request.c keeps the requests of rank 0.
+ */
+#ifndef TSR_RUNTIME_ENGINE_H
+#define TSR_RUNTIME_ENGINE_H
+
+#include "base/status.h"
+
+#include "parallel/world.h"
+#include "runtime/executor.h"
+#include "tessera.h"
+
+struct tsr_tokenizer;
+
+/* As tsr_engine_create, on a world the caller has made and will destroy after the engine. */
+tsr_status tsr_engine_create_in(tsr_world *world, const tsr_engine_options *options, tsr_engine **out);
+
+/* Borrowed. The tokenizer is there on rank 0 only, and NULL if the model has none. */
+tsr_world *tsr_engine_world(const tsr_engine *engine);
+tsr_pool *tsr_engine_pool(const tsr_engine *engine);
+const tsr_executor *tsr_engine_executor(const tsr_engine *engine);
+const struct tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *engine);
+
+/* Rank 0: sends the other ranks out of tsr_engine_follow; afterwards all may use the world's collectives
+ * again. No steps may follow. Done by tsr_engine_destroy if it has not been before. */
+tsr_status tsr_engine_dismiss(tsr_engine *engine);
+
+#endif

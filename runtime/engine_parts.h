@@ -1,0 +1,79 @@
+/* engine_parts.h: the insides of an engine, shared by the engine_*.c files alone. */
+#ifndef TSR_RUNTIME_ENGINE_PARTS_H
+#define TSR_RUNTIME_ENGINE_PARTS_H
+
+#include "base/json.h"
+#include "base/text.h"
+#include "layers/fuse.h"
+#include "layers/model.h"
+#include "parallel/affinity.h"
+#include "parallel/comm.h"
+#include "parallel/shard.h"
+#include "runtime/engine.h"
+#include "runtime/generation_config.h"
+#include "runtime/scheduler.h"
+#include "runtime/slot_table.h"
+#include "runtime/step_builder.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+/* A request of rank 0, from submission until it is released. */
+typedef struct engine_request {
+    int64_t id;
+    tsr_request *request;
+    tsr_detokenizer *detokenizer; /* NULL without a tokenizer */
+    tsr_text text;                /* all text so far */
+    int64_t shown;                /* bytes of it that were streamed */
+    int32_t n_read;               /* new tokens already turned into text */
+    bool closed;                  /* everything has been streamed */
+    char **stop;
+    int64_t n_stop;
+    tsr_on_text on_text;
+    void *user;
+    double submitted, first_token, ended; /* seconds on tsr_now's clock; 0: not yet */
+    int32_t *top_ids;                     /* [n_top] copies for the result */
+    float *top_logprobs;
+    int64_t n_top;
+} engine_request;
+
+struct tsr_engine {
+    tsr_engine_options options; /* its strings are copied into `arena` */
+    tsr_arena *arena;
+    tsr_world *world;
+    bool owns_world, dismissed;
+    tsr_status broken; /* the failure after which no step may run */
+
+    tsr_model *model, *local;
+    tsr_sharding *sharding;
+    tsr_source *source;
+    tsr_dtype dtype;
+    tsr_generation_config generation;
+    tsr_fuse_report fused;
+
+    tsr_affinity *affinity;
+    tsr_pool *pool;
+    tsr_comm *comm;
+    tsr_executor *executor;
+
+    tsr_step_limits limits;
+    tsr_step_record *record;
+    void *record_bytes; /* [record_capacity] */
+    int64_t record_capacity;
+    tsr_slot_table *slots;
+    tsr_step_builder *builder;
+    tsr_sampler *sampler;
+
+    /* rank 0 only */
+    tsr_scheduler *scheduler;
+    tsr_tokenizer *tokenizer;
+    engine_request **requests; /* [n_requests] in order of submission */
+    int64_t n_requests, requests_capacity, next_id;
+
+    tsr_engine_info info;
+};
+
+/* engine_request.c */
+void engine_requests_free(tsr_engine *e);
+/* Turns what the last step brought into text, streams it, and ends requests at stop texts. */
+tsr_status engine_requests_update(tsr_engine *e);
+
+#endif

@@ -1,0 +1,275 @@
+/* engine_request.c: the requests of rank 0: from options to scheduler, from tokens to text and results. */
+#include "base/checked.h"
+#include "base/log.h"
+#include "runtime/engine_parts.h"
+#include "runtime/stop_scan.h"
+
+#include <string.h>
+
+const char *tsr_finish_name(tsr_finish reason)
+{
+    static const char *const names[] = {[TSR_FINISH_NONE] = "running",        [TSR_FINISH_EOS] = "eos",
+                                        [TSR_FINISH_LENGTH] = "length",       [TSR_FINISH_STOP] = "stop",
+                                        [TSR_FINISH_CANCELLED] = "cancelled", [TSR_FINISH_ERROR] = "error"};
+    return (unsigned)reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
+}
+
+static void free_request(tsr_engine *e, engine_request *r)
+{
+    if (!r) return;
+    if (r->request) {
+        if (r->request->state == TSR_REQUEST_WAITING || r->request->state == TSR_REQUEST_RUNNING)
+            tsr_scheduler_finish(e->scheduler, r->request, TSR_FINISH_CANCELLED);
+        tsr_request_destroy(&r->request);
+    }
+    tsr_detokenizer_destroy(&r->detokenizer);
+    tsr_text_free(&r->text);
+    for (int64_t i = 0; i < r->n_stop && r->stop; i++) tsr_free(r->stop[i]);
+    tsr_free(r->stop);
+    tsr_free(r->top_ids);
+    tsr_free(r->top_logprobs);
+    tsr_free(r);
+}
+
+void engine_requests_free(tsr_engine *e)
+{
+    for (int64_t i = 0; i < e->n_requests; i++) free_request(e, e->requests[i]);
+    tsr_free(e->requests);
+    e->requests = NULL;
+    e->n_requests = 0;
+}
+
+/* --- Submitting
+ * ---------------------------------------------------------------------------------------------------- */
+
+static tsr_status copy_stops(engine_request *r, const tsr_request_options *o)
+{
+    enum { MAX_STOPS = 256, MAX_STOP_BYTES = 4096 };
+    void *p;
+    if (o->n_stop < 0 || o->n_stop > MAX_STOPS)
+        return tsr_fail(TSR_ERR_USAGE, "at most %d stop texts, found %lld", MAX_STOPS, (long long)o->n_stop);
+    TSR_TRY(tsr_calloc(o->n_stop, sizeof(char *), "stop texts", &p));
+    r->stop = p;
+    for (int64_t i = 0; i < o->n_stop; i++) {
+        size_t bytes = strlen(o->stop[i]) + 1;
+        if (bytes == 1 || bytes > MAX_STOP_BYTES)
+            return tsr_fail(TSR_ERR_USAGE, "a stop text must have 1..%d bytes, found %zu", MAX_STOP_BYTES - 1,
+                            bytes - 1);
+        TSR_TRY(tsr_alloc((int64_t)bytes, "a stop text", &p));
+        r->stop[r->n_stop++] = memcpy(p, o->stop[i], bytes);
+    }
+    return TSR_OK;
+}
+
+static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_request_options *o,
+                               const int32_t *ids, int64_t n)
+{
+    tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
+    if (n > INT32_MAX / 2 || o->max_new_tokens > INT32_MAX / 2 || o->max_new_tokens < 0 || n < 1)
+        return tsr_fail(TSR_ERR_USAGE,
+                        "a request needs 1..%d prompt tokens and 0..%d new tokens, found %lld and %lld",
+                        INT32_MAX / 2, INT32_MAX / 2, (long long)n, (long long)o->max_new_tokens);
+    if (o->top_k < 0 || o->top_k > INT32_MAX || o->top < 0 || o->top > TSR_MAX_TOP)
+        return tsr_fail(TSR_ERR_USAGE, "top_k must be at least 0 and top lie in 0..%d, found %lld and %lld",
+                        TSR_MAX_TOP, (long long)o->top_k, (long long)o->top);
+    spec.prompt = ids;
+    spec.n_prompt = (int32_t)n;
+    spec.max_new_tokens = (int32_t)o->max_new_tokens;
+    spec.sampling = (tsr_sampling){.seed = o->seed,
+                                   .temperature = (float)o->temperature,
+                                   .top_p = (float)o->top_p,
+                                   .min_p = (float)o->min_p,
+                                   .repetition_penalty = (float)o->repetition_penalty,
+                                   .top_k = (int32_t)o->top_k,
+                                   .logprobs = o->logprobs};
+    spec.n_top = o->max_new_tokens == 0 ? (int32_t)o->top : 0;
+    spec.prompt_logprobs = o->score;
+    spec.eos_ids = e->generation.eos_ids;
+    spec.n_eos = e->generation.n_eos;
+    spec.ignore_eos = o->ignore_eos;
+    TSR_TRY(tsr_request_create(&spec, &e->limits, &r->request));
+    r->request->user = r;
+    return TSR_OK;
+}
+
+static tsr_status fill_request(tsr_engine *e, engine_request *r, const tsr_request_options *o)
+{
+    r->on_text = o->on_text;
+    r->user = o->user;
+    TSR_TRY(tsr_text_init(&r->text, TSR_TEXT_NO_CAP));
+    TSR_TRY(copy_stops(r, o));
+    if (e->tokenizer)
+        TSR_TRY(tsr_detokenizer_create(e->tokenizer, true, &r->detokenizer));
+    else if (o->n_stop > 0)
+        return tsr_fail(TSR_ERR_USAGE, "stop texts need a tokenizer, and %s has none", e->options.model);
+    if (!o->prompt) return make_request(e, r, o, o->ids, o->n_ids);
+    if (!e->tokenizer)
+        return tsr_fail(TSR_ERR_USAGE,
+                        "%s has no tokenizer (tokenizer.json, vocab.json or tokenizer.model): give ids",
+                        e->options.model);
+    tsr_token_list list = {0};
+    tsr_status s = tsr_tokenizer_encode(e->tokenizer, o->prompt, (int64_t)strlen(o->prompt), true, &list);
+    if (s == TSR_OK && list.count == 0) s = tsr_fail(TSR_ERR_USAGE, "the prompt is empty: it has no tokens");
+    if (s == TSR_OK) s = make_request(e, r, o, list.ids, list.count);
+    tsr_token_list_free(&list);
+    return s;
+}
+
+tsr_status tsr_engine_submit(tsr_engine *e, const tsr_request_options *o, int64_t *id)
+{
+    void *p;
+    if (!e->scheduler) return tsr_fail(TSR_ERR_INTERNAL, "rank 0 alone submits");
+    if (o->size != sizeof *o) return tsr_fail(TSR_ERR_USAGE, "tsr_request_options of another version");
+    p = e->requests;
+    tsr_status s =
+        tsr_grow(&p, &e->requests_capacity, e->n_requests + 1, sizeof *e->requests, "the requests");
+    e->requests = p;
+    TSR_TRY(s);
+    TSR_TRY(tsr_calloc(1, sizeof(engine_request), "a request", &p));
+    engine_request *r = p;
+    s = fill_request(e, r, o);
+    if (s == TSR_OK) s = tsr_scheduler_submit(e->scheduler, r->request);
+    if (s != TSR_OK) {
+        free_request(e, r);
+        return s;
+    }
+    r->id = ++e->next_id;
+    r->submitted = tsr_now();
+    e->requests[e->n_requests++] = r;
+    if (id) *id = r->id;
+    return TSR_OK;
+}
+
+static engine_request *find(const tsr_engine *e, int64_t id)
+{
+    int64_t low = 0, high = e->n_requests; /* ids ascend */
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (e->requests[middle]->id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < e->n_requests && e->requests[low]->id == id ? e->requests[low] : NULL;
+}
+
+tsr_status tsr_engine_cancel(tsr_engine *e, int64_t id)
+{
+    engine_request *r = find(e, id);
+    if (!r) return tsr_fail(TSR_ERR_USAGE, "there is no request %lld", (long long)id);
+    tsr_scheduler_finish(e->scheduler, r->request, TSR_FINISH_CANCELLED);
+    return TSR_OK;
+}
+
+void tsr_engine_release(tsr_engine *e, int64_t id)
+{
+    engine_request *r = find(e, id);
+    if (!r) return;
+    int64_t at = 0;
+    while (e->requests[at] != r) at++;
+    memmove(e->requests + at, e->requests + at + 1, (size_t)(e->n_requests - at - 1) * sizeof *e->requests);
+    e->n_requests--;
+    free_request(e, r);
+}
+
+/* --- Text
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static void show(engine_request *r, int64_t until)
+{
+    if (until > r->shown && r->on_text)
+        r->on_text(r->user, r->id, r->text.data + r->shown, (size_t)(until - r->shown));
+    r->shown = tsr_max(r->shown, until);
+}
+
+/* Shows what may be shown; cuts the text at a stop text. */
+static void stream(tsr_engine *e, engine_request *r, bool last)
+{
+    bool found;
+    int64_t safe = tsr_stop_scan(r->text.data, r->text.length, r->shown, (const char *const *)r->stop,
+                                 r->n_stop, &found);
+    if (found) {
+        r->text.length = safe;
+        r->text.data[safe] = '\0';
+        tsr_scheduler_finish(e->scheduler, r->request, TSR_FINISH_STOP);
+        /* The end may have come in the same step by another way; a stop text found is the reason that counts.
+         */
+        r->request->finish = TSR_FINISH_STOP;
+        r->closed = true;
+    }
+    show(r, last && !found ? r->text.length : safe);
+}
+
+static tsr_status add_text(tsr_engine *e, engine_request *r)
+{
+    tsr_request *q = r->request;
+    if (q->n_generated > 0 && r->first_token == 0) r->first_token = tsr_now();
+    if (!r->detokenizer || r->closed) return TSR_OK;
+    while (r->n_read < q->n_generated && !r->closed) {
+        bool ending = q->finish == TSR_FINISH_EOS && r->n_read == q->n_generated - 1;
+        int32_t id = q->generated[r->n_read++];
+        if (ending) break; /* the token that says "end" is no text, special or not */
+        TSR_TRY(tsr_detokenizer_push(r->detokenizer, id, &r->text));
+        stream(e, r, false);
+    }
+    if (q->state == TSR_REQUEST_FINISHED && !r->closed) {
+        TSR_TRY(tsr_detokenizer_finish(r->detokenizer, &r->text));
+        stream(e, r, true);
+        r->closed = true;
+    }
+    return TSR_OK;
+}
+
+static tsr_status keep_top(engine_request *r)
+{
+    const tsr_request *q = r->request;
+    void *p;
+    if (!q->final_top || r->top_ids || q->state != TSR_REQUEST_FINISHED) return TSR_OK;
+    int64_t n = q->spec.n_top;
+    TSR_TRY(tsr_calloc(n, sizeof(int32_t), "the best tokens", &p));
+    r->top_ids = p;
+    TSR_TRY(tsr_calloc(n, sizeof(float), "the best tokens", &p));
+    r->top_logprobs = p;
+    for (int64_t i = 0; i < n && q->final_top[i].id >= 0; i++, r->n_top++) {
+        r->top_ids[i] = q->final_top[i].id;
+        r->top_logprobs[i] = q->final_top[i].logprob;
+    }
+    return TSR_OK;
+}
+
+tsr_status engine_requests_update(tsr_engine *e)
+{
+    int32_t n;
+    tsr_request *const *updated = tsr_scheduler_updated(e->scheduler, &n);
+    for (int32_t i = 0; i < n; i++) {
+        engine_request *r = updated[i]->user;
+        TSR_TRY(add_text(e, r));
+        TSR_TRY(keep_top(r));
+        if (updated[i]->state == TSR_REQUEST_FINISHED && r->ended == 0) r->ended = tsr_now();
+    }
+    return TSR_OK;
+}
+
+tsr_status tsr_engine_result(const tsr_engine *e, int64_t id, tsr_result *out)
+{
+    const engine_request *r = find(e, id);
+    if (!r) return tsr_fail(TSR_ERR_USAGE, "there is no request %lld", (long long)id);
+    const tsr_request *q = r->request;
+    *out = (tsr_result){.finish = q->finish,
+                        .prompt_ids = q->spec.prompt,
+                        .n_prompt = q->spec.n_prompt,
+                        .ids = q->generated,
+                        .logprobs = q->logprobs,
+                        .n_ids = q->n_generated,
+                        .text = e->tokenizer ? r->text.data : NULL,
+                        .text_length = (size_t)r->text.length,
+                        .text_shown = (size_t)r->shown,
+                        .prompt_logprobs = q->prompt_logprobs,
+                        .top_ids = r->top_ids,
+                        .top_logprobs = r->top_logprobs,
+                        .n_top = r->n_top};
+    out->first_token_seconds = r->first_token > 0 ? r->first_token - r->submitted : 0;
+    out->seconds = r->ended > 0 ? r->ended - r->submitted : 0;
+    return TSR_OK;
+}
