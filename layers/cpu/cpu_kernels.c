@@ -1,0 +1,92 @@
+/* cpu_kernels.c: asks the processor and the kernel which instruction sets run here, and picks a kernel set.
+ */
+#include "layers/cpu/cpu_kernels.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const tsr_cpu_kernels tsr_cpu_kernels_portable;
+
+#if TSR_X86
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern const tsr_cpu_kernels tsr_cpu_kernels_avx2, tsr_cpu_kernels_avx512, tsr_cpu_kernels_avx512bf16,
+    tsr_cpu_kernels_amx;
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+/* Bit `bit` of a register (0 eax .. 3 edx) of leaf 7; the compilers' own names for these differ. */
+static bool leaf7(unsigned subleaf, int reg, int bit)
+{
+    unsigned r[4];
+    if (!__get_cpuid_count(7, subleaf, &r[0], &r[1], &r[2], &r[3])) return false;
+    return r[reg] >> bit & 1;
+}
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && leaf7(1, 0, 5);
+}
+
+/* AMX tile data is state that a process must ask Linux for, once, before any thread uses it. */
+static bool has_amx(void)
+{
+    enum { ARCH_REQUEST_STATE = 0x1023, STATE_TILE_DATA = 18 };
+    return has_avx512bf16() && leaf7(0, 3, 24) && leaf7(0, 3, 22) &&
+           syscall(SYS_arch_prctl, ARCH_REQUEST_STATE, STATE_TILE_DATA) == 0;
+}
+#endif
+
+static bool always(void)
+{
+    return true;
+}
+
+/* Best first. */
+static const struct {
+    const tsr_cpu_kernels *set;
+    bool (*runs_here)(void);
+} sets[] = {
+#if TSR_X86
+    {&tsr_cpu_kernels_amx, has_amx},       {&tsr_cpu_kernels_avx512bf16, has_avx512bf16},
+    {&tsr_cpu_kernels_avx512, has_avx512}, {&tsr_cpu_kernels_avx2, has_avx2},
+#endif
+    {&tsr_cpu_kernels_portable, always},
+};
+
+const tsr_cpu_kernels *tsr_cpu_kernels_named(const char *isa)
+{
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
+        if (strcmp(sets[i].set->isa, isa) == 0) return sets[i].runs_here() ? sets[i].set : NULL;
+    return NULL;
+}
+
+static const tsr_cpu_kernels *best;
+
+static void find_best(void)
+{
+    const char *wanted = getenv("TESSERA_ISA");
+    if (wanted) best = tsr_cpu_kernels_named(wanted);
+    for (size_t i = 0; !best; i++)
+        if (sets[i].runs_here()) best = sets[i].set;
+}
+
+const tsr_cpu_kernels *tsr_cpu_kernels_best(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_best);
+    return best;
+}

@@ -1,0 +1,115 @@
+/* attention.c: causal attention over the paged cache, with grouped query heads and an optional window.
+ *
+ * Phase 0 appends this step's k and v to the pages, in the cache's number format. Phase 1 attends; every
+ * thread lists the same pieces of work in the same order and takes those that begin in its share of the total
+ * cost.
+ */
+#include "layers/cpu/kernels/attention.h"
+
+static void append(const tsr_operand *from, int64_t row, int dim, const tsr_call *call, int64_t token_slot,
+                   void *to)
+{
+    const tsr_cache_data *cache = call->cache;
+    for (int h = 0; h < cache->kv_heads; h++)
+        tsr_from_f32(cache->dtype, from->data + row * from->ld + (int64_t)h * dim,
+                     (char *)to +
+                         (token_slot + (int64_t)h * cache->page_tokens) * dim * tsr_dtype_bytes(cache->dtype),
+                     dim);
+}
+
+static void append_tokens(const tsr_call *call, const tsr_step *step, const tsr_worker *worker)
+{
+    const tsr_cache_data *cache = call->cache;
+    int64_t t, end;
+    tsr_share(step->n_tokens, 1, worker, &t, &end);
+    for (; t < end; t++) {
+        const tsr_step_sequence *s = &step->sequences[step->sequence[t]];
+        int64_t slot = tsr_cache_slot(cache, s->pages, s->position + (t - s->first_token), 0);
+        append(&call->in[1], t, cache->head_dim, call, slot, cache->k);
+        append(&call->in[2], t, cache->value_dim, call, slot, cache->v);
+    }
+}
+
+/* The local query heads that read local kv head c: [*first, *end), empty if none. */
+static void heads_of(const tsr_call *call, int c, int *first, int *end)
+{
+    int group = call->attrs.attention.group, global = (c + call->attrs.attention.first_kv) * group;
+    *first = (int)tsr_max(0, global - call->attrs.attention.first_head);
+    *end = (int)tsr_min(call->attrs.attention.heads, global + group - call->attrs.attention.first_head);
+}
+
+/* Keys that the piece's tokens see, times its rows. */
+static int64_t cost_of(const tsr_call *call, const tsr_attention_piece *piece)
+{
+    int64_t first = piece->sequence->position + piece->token, last = first + piece->n_tokens - 1;
+    return (last + 1 - tsr_first_visible(call, first)) * piece->n_tokens * piece->n_heads;
+}
+
+typedef struct visit {
+    const tsr_call *call;
+    int64_t total;  /* cost of all pieces, or -1 while it is being added up */
+    int64_t so_far; /* cost of the pieces seen */
+    tsr_worker *worker;
+    int rows;       /* most rows of a many-token piece */
+    int most_heads; /* of a piece */
+} visit;
+
+static void visit_piece(visit *v, const tsr_attention_piece *piece)
+{
+    int64_t begin = v->so_far;
+    v->so_far += cost_of(v->call, piece);
+    if (v->total < 0 || begin * v->worker->n_threads / v->total != v->worker->thread) return;
+    if (piece->n_tokens == 1)
+        TSR_LOCAL(tsr_attention_decode)(v->call, piece, v->worker->scratch);
+    else
+        TSR_LOCAL(tsr_attention_prefill)(v->call, piece, v->worker->scratch);
+}
+
+/* Cuts (sequence, kv head) into pieces of at most v->rows rows, or single tokens where blocks of rows do not
+ * fit. */
+static void visit_head(visit *v, const tsr_step_sequence *s, int kv_head)
+{
+    int first, end;
+    heads_of(v->call, kv_head, &first, &end);
+    for (int h = first; h < end; h += v->most_heads) {
+        tsr_attention_piece piece = {.sequence = s, .head = h, .kv_head = kv_head};
+        piece.n_heads = (int)tsr_min(v->most_heads, end - h);
+        int32_t tokens = (int32_t)tsr_max(1, v->rows / piece.n_heads);
+        for (int32_t t = 0; t < s->n_tokens; t += tokens) {
+            piece.token = t;
+            piece.n_tokens = (int32_t)tsr_min(tokens, s->n_tokens - t);
+            visit_piece(v, &piece);
+        }
+    }
+}
+
+static void visit_all(visit *v, const tsr_step *step)
+{
+    v->so_far = 0;
+    for (int32_t s = 0; s < step->n_sequences; s++)
+        for (int c = 0; c < v->call->cache->kv_heads; c++) visit_head(v, &step->sequences[s], c);
+}
+
+/* Heads of a piece: all that share a kv head, or fewer if there would be too few pieces for the threads. */
+static int most_heads(const tsr_call *call, const tsr_step *step, int n_threads)
+{
+    int most = (int)tsr_min(call->attrs.attention.group, TSR_QUERY_ROWS);
+    int64_t runs = (int64_t)step->n_tokens * call->cache->kv_heads, n = call->attrs.attention.group;
+    while (n_threads > 1 && most > 1 && runs * ((n + most - 1) / most) < 3 * n_threads) most = (most + 1) / 2;
+    return most;
+}
+
+TSR_KERNEL(attention)
+{
+    if (step->n_tokens == 0) return;
+    if (worker->phase == 0) {
+        append_tokens(call, step, worker);
+        return;
+    }
+    visit v = {.call = call, .total = -1, .worker = worker};
+    v.rows = TSR_LOCAL(tsr_attention_prefill_rows)(call);
+    v.most_heads = most_heads(call, step, worker->n_threads);
+    visit_all(&v, step);
+    v.total = v.so_far;
+    visit_all(&v, step);
+}

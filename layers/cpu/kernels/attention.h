@@ -1,0 +1,98 @@
+/* attention.h: the parts of the attention kernel. attention.c appends to the cache and deals out work; a
+ * piece of work is some query tokens of one sequence times some query heads that share a kv head.
+ * attention_decode.c does pieces of one token, attention_prefill.c those of many.
+ *
+ * Both walk the keys once, in tiles that lie within a page, with the running maximum m and sum l of each
+ * query row: m' = max(m, max_j s_j),  p_j = e^(s_j - m'),  l = l e^(m - m') + sum p_j,  o = o e^(m - m') +
+ * sum p_j v_j and out = o / l at the end; s_j = scale q.k_j, for keys that are visible from the token's
+ * position.
+ */
+#ifndef TSR_LAYERS_CPU_KERNELS_ATTENTION_H
+#define TSR_LAYERS_CPU_KERNELS_ATTENTION_H
+
+#include "layers/cpu/kernels/kernels.h"
+#include "layers/cpu/kernels/vmath.h"
+
+#include <math.h>
+
+enum { TSR_KEY_TILE = 32, TSR_QUERY_ROWS = 64 };
+
+/* Where a running maximum begins: below every score, and e^(-infinity - this) is 0, not NaN. */
+#define TSR_LOWEST_SCORE (-1e30f)
+
+typedef struct tsr_attention_piece {
+    const tsr_step_sequence *sequence;
+    int32_t token, n_tokens; /* query tokens, counted within the sequence's part of this step */
+    int head, n_heads;       /* local query heads */
+    int kv_head;             /* local */
+} tsr_attention_piece;
+
+void TSR_LOCAL(tsr_attention_decode)(const tsr_call *call, const tsr_attention_piece *piece, float *scratch);
+void TSR_LOCAL(tsr_attention_prefill)(const tsr_call *call, const tsr_attention_piece *piece, float *scratch);
+/* Rows (tokens x heads) that a piece for tsr_attention_prefill may have: 0 if the heads are too wide for its
+ * scratch. */
+int TSR_LOCAL(tsr_attention_prefill_rows)(const tsr_call *call);
+
+/* The first visible position and the one behind the last, seen from `position`. */
+static inline int64_t tsr_first_visible(const tsr_call *call, int64_t position)
+{
+    return call->attrs.attention.window > 0 ? tsr_max(0, position - call->attrs.attention.window + 1) : 0;
+}
+
+/* Keys position .. position + n - 1 of one kv head, all in one page; k and v point at the first of them. */
+typedef struct tsr_key_tile {
+    int64_t position;
+    int n;
+    const void *k, *v;
+} tsr_key_tile;
+
+/* The element offset of (position, kv head) in pages, in units of one head's vector. */
+static inline int64_t tsr_cache_slot(const tsr_cache_data *cache, const int32_t *pages, int64_t position,
+                                     int kv_head)
+{
+    int64_t page = pages[position / cache->page_tokens];
+    return (page * cache->kv_heads + kv_head) * cache->page_tokens + position % cache->page_tokens;
+}
+
+/* The tile that begins at `position` and ends before `end`, at the page's end or after TSR_KEY_TILE keys. */
+static inline tsr_key_tile tsr_key_tile_at(const tsr_call *call, const tsr_attention_piece *piece,
+                                           int64_t position, int64_t end)
+{
+    const tsr_cache_data *cache = call->cache;
+    int64_t left = cache->page_tokens - position % cache->page_tokens;
+    int64_t slot = tsr_cache_slot(cache, piece->sequence->pages, position, piece->kv_head);
+    int64_t size = tsr_dtype_bytes(cache->dtype);
+    return (tsr_key_tile){
+        .position = position,
+        .n = (int)tsr_min(tsr_min(left, end - position), TSR_KEY_TILE),
+        .k = (const char *)cache->k + slot * cache->head_dim * size,
+        .v = (const char *)cache->v + slot * cache->value_dim * size,
+    };
+}
+
+/* One row's step of the running softmax over TSR_KEY_TILE scores; those of keys not visible are -infinity.
+ * Turns s into p and returns the factor for o. */
+TSR_INLINE float tsr_softmax_step(float *s, float *m, float *l)
+{
+    vf top = v_load(s);
+    TSR_UNROLL for (int j = TSR_VL; j < TSR_KEY_TILE; j += TSR_VL) top = v_max(top, v_load(s + j));
+    float highest = v_max_lane(top);
+    if (highest < *m) highest = *m;
+    vf sum = {0};
+    TSR_UNROLL for (int j = 0; j < TSR_KEY_TILE; j += TSR_VL)
+    {
+        vf p = v_exp(v_load(s + j) - highest);
+        v_store(s + j, p);
+        sum += p;
+    }
+    float factor = 1;
+    if (highest > *m) {
+        vf e = v_exp(v_set1(*m - highest));
+        factor = e[0];
+    }
+    *l = *l * factor + v_sum(sum);
+    *m = highest;
+    return factor;
+}
+
+#endif

@@ -1,0 +1,150 @@
+/* attention_decode.c: attention of one token: few query rows, every key read once and straight from the page.
+ *
+ * Rows are taken up to MOST_ROWS at a time. Scores are dot products along the head's dimensions: TSR_VL of
+ * them (some rows times some keys) build up in registers and are summed across lanes together.
+ */
+#include "layers/cpu/kernels/attention.h"
+
+enum { MOST_ROWS = 4, VALUE_VECTORS = 4 };
+
+/* Query rows that are done together; q, out and o rows have their strides in floats. */
+typedef struct rows {
+    const float *q;
+    int64_t q_stride;
+    float *o; /* [rows][o_stride] */
+    int64_t o_stride;
+    float scale;
+    int head_dim, value_dim;
+    float m[MOST_ROWS], l[MOST_ROWS];
+    float s[MOST_ROWS][TSR_KEY_TILE]; /* scores, then probabilities */
+} rows;
+
+/* s[row][key .. key + n_keys - 1] for n_keys = TSR_VL / n_rows, rounded down to a power of 2 */
+TSR_INLINE void score_keys(tsr_dtype dtype, const int n_rows, const int n_keys, rows *r, const void *k,
+                           int key)
+{
+    vf acc[TSR_VL];
+    TSR_UNROLL for (int i = 0; i < TSR_VL; i++) acc[i] = (vf){0};
+    int64_t base = (int64_t)key * r->head_dim;
+    for (int d = 0; d < r->head_dim; d += TSR_VL) {
+        int n = r->head_dim - d;
+        vf q[MOST_ROWS];
+        TSR_UNROLL for (int i = 0; i < n_rows; i++) q[i] =
+            n >= TSR_VL ? v_load(r->q + i * r->q_stride + d) : v_load_n(r->q + i * r->q_stride + d, n);
+        TSR_UNROLL for (int j = 0; j < n_keys; j++)
+        {
+            int64_t at = base + (int64_t)j * r->head_dim + d;
+            vf x = n >= TSR_VL ? v_load_as(dtype, k, at) : v_load_as_n(dtype, k, at, n);
+            TSR_UNROLL for (int i = 0; i < n_rows; i++) acc[i * n_keys + j] =
+                v_fma(q[i], x, acc[i * n_keys + j]);
+        }
+    }
+    vf sums = v_sums(acc) * r->scale;
+    TSR_UNROLL for (int i = 0; i < n_rows; i++)
+    {
+        TSR_UNROLL for (int j = 0; j < n_keys; j++) r->s[i][key + j] = sums[i * n_keys + j];
+    }
+}
+
+TSR_INLINE void score_tile(tsr_dtype dtype, const int n_rows, rows *r, const tsr_key_tile *tile)
+{
+    const int room = TSR_VL / n_rows, n_keys = room >= 16  ? 16
+                                               : room >= 8 ? 8
+                                               : room >= 4 ? 4
+                                               : room >= 2 ? 2
+                                                           : 1;
+    int key = 0;
+    for (; key + n_keys <= tile->n; key += n_keys) score_keys(dtype, n_rows, n_keys, r, tile->k, key);
+    for (; key < tile->n; key++) score_keys(dtype, n_rows, 1, r, tile->k, key);
+    for (; key < TSR_KEY_TILE; key++) TSR_UNROLL for (int i = 0; i < n_rows; i++) r->s[i][key] = -INFINITY;
+}
+
+/* o += p v for VALUE_VECTORS or one vector of values from dimension d on; n lanes of the last one exist */
+TSR_INLINE void add_values(tsr_dtype dtype, const int n_rows, const int vectors, int n, rows *r,
+                           const tsr_key_tile *tile, const float *factor, int d)
+{
+    vf acc[MOST_ROWS][VALUE_VECTORS];
+    TSR_UNROLL for (int i = 0; i < n_rows; i++)
+    {
+        TSR_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] =
+            v_load(r->o + i * r->o_stride + d + j * TSR_VL) * factor[i];
+    }
+    for (int key = 0; key < tile->n; key++) {
+        int64_t at = (int64_t)key * r->value_dim + d;
+        TSR_UNROLL for (int j = 0; j < vectors; j++)
+        {
+            vf v =
+                n >= TSR_VL ? v_load_as(dtype, tile->v, at + j * TSR_VL) : v_load_as_n(dtype, tile->v, at, n);
+            TSR_UNROLL for (int i = 0; i < n_rows; i++) acc[i][j] = v_fma(v_set1(r->s[i][key]), v, acc[i][j]);
+        }
+    }
+    TSR_UNROLL for (int i = 0; i < n_rows; i++)
+    {
+        TSR_UNROLL for (int j = 0; j < vectors; j++)
+            v_store(r->o + i * r->o_stride + d + j * TSR_VL, acc[i][j]);
+    }
+}
+
+TSR_INLINE void do_tile(tsr_dtype dtype, const int n_rows, rows *r, const tsr_key_tile *tile)
+{
+    float factor[MOST_ROWS];
+    score_tile(dtype, n_rows, r, tile);
+    for (int i = 0; i < n_rows; i++) factor[i] = tsr_softmax_step(r->s[i], &r->m[i], &r->l[i]);
+    int d = 0;
+    for (; d + VALUE_VECTORS * TSR_VL <= r->value_dim; d += VALUE_VECTORS * TSR_VL)
+        add_values(dtype, n_rows, VALUE_VECTORS, TSR_VL, r, tile, factor, d);
+    for (; d < r->value_dim; d += TSR_VL) add_values(dtype, n_rows, 1, r->value_dim - d, r, tile, factor, d);
+}
+
+typedef void (*tile_function)(rows *r, const tsr_key_tile *tile);
+#define TSR_DECODE_TILE(dtype, n)                                                                            \
+    static void tile_##dtype##_##n(rows *r, const tsr_key_tile *tile)                                        \
+    {                                                                                                        \
+        do_tile(TSR_##dtype, n, r, tile);                                                                    \
+    }
+#define TSR_DECODE_TILES(dtype)                                                                              \
+    TSR_DECODE_TILE(dtype, 1) TSR_DECODE_TILE(dtype, 2) TSR_DECODE_TILE(dtype, 3) TSR_DECODE_TILE(dtype, 4)
+TSR_DECODE_TILES(F32)
+TSR_DECODE_TILES(F16)
+TSR_DECODE_TILES(BF16)
+
+#define TSR_DECODE_ROW(dtype)                                                                                \
+    [TSR_##dtype] = {NULL, tile_##dtype##_1, tile_##dtype##_2, tile_##dtype##_3, tile_##dtype##_4}
+static const tile_function tiles[][MOST_ROWS + 1] = {TSR_DECODE_ROW(F32), TSR_DECODE_ROW(F16),
+                                                     TSR_DECODE_ROW(BF16)};
+
+static void do_rows(const tsr_call *call, const tsr_attention_piece *piece, int head, int n_rows,
+                    float *scratch)
+{
+    const tsr_operand *q = &call->in[0], *out = &call->out[0];
+    int64_t row = piece->sequence->first_token + piece->token;
+    int dim = call->cache->head_dim, value_dim = call->cache->value_dim;
+    rows r = {
+        .q = q->data + row * q->ld + (int64_t)head * dim,
+        .q_stride = dim,
+        .o = scratch,
+        .o_stride = tsr_round_up(value_dim, TSR_VL),
+        .scale = call->attrs.attention.scale,
+        .head_dim = dim,
+        .value_dim = value_dim,
+    };
+    for (int i = 0; i < n_rows; i++) r.m[i] = TSR_LOWEST_SCORE;
+    memset(r.o, 0, (size_t)(n_rows * r.o_stride) * 4);
+
+    int64_t position = piece->sequence->position + piece->token, at = tsr_first_visible(call, position);
+    while (at <= position) {
+        tsr_key_tile tile = tsr_key_tile_at(call, piece, at, position + 1);
+        tiles[call->cache->dtype][n_rows](&r, &tile);
+        at += tile.n;
+    }
+    for (int i = 0; i < n_rows; i++) {
+        float *to = out->data + row * out->ld + (int64_t)(head + i) * value_dim;
+        for (int d = 0; d < value_dim; d++) to[d] = r.o[i * r.o_stride + d] / r.l[i];
+    }
+}
+
+void TSR_LOCAL(tsr_attention_decode)(const tsr_call *call, const tsr_attention_piece *piece, float *scratch)
+{
+    for (int h = 0; h < piece->n_heads; h += MOST_ROWS)
+        do_rows(call, piece, piece->head + h, (int)tsr_min(MOST_ROWS, piece->n_heads - h), scratch);
+}

@@ -1,0 +1,33 @@
+/* gated.c: out = f(a) * b, the gated feed-forward's activation. */
+#include "layers/cpu/kernels/activation.h"
+#include "layers/cpu/kernels/kernels.h"
+
+TSR_INLINE void apply(tsr_activation kind, const float *a, const float *b, float *out, int64_t n)
+{
+    int64_t c = 0;
+    for (; c + TSR_VL <= n; c += TSR_VL) v_store(out + c, v_activation(kind, v_load(a + c)) * v_load(b + c));
+    if (c < n) v_store_n(out + c, v_activation(kind, v_load_n(a + c, n - c)) * v_load_n(b + c, n - c), n - c);
+}
+
+static void apply_row(tsr_activation kind, const float *a, const float *b, float *out, int64_t n)
+{
+    switch (kind) {
+#define TSR_GATED_CASE(NAME, names, formula)                                                                 \
+    case TSR_ACT_##NAME:                                                                                     \
+        apply(TSR_ACT_##NAME, a, b, out, n);                                                                 \
+        break;
+        TSR_ACTIVATION_TABLE(TSR_GATED_CASE)
+#undef TSR_GATED_CASE
+    default:
+        break;
+    }
+}
+
+TSR_KERNEL(gated)
+{
+    tsr_block block = tsr_share_block(tsr_rows_of(&call->out[0], step), call->out[0].cols, worker);
+    for (int64_t r = block.row; r < block.row_end; r++)
+        apply_row(call->attrs.act.kind, call->in[0].data + r * call->in[0].ld + block.col,
+                  call->in[1].data + r * call->in[1].ld + block.col,
+                  call->out[0].data + r * call->out[0].ld + block.col, block.col_end - block.col);
+}

@@ -1,0 +1,82 @@
+/* gemm.h: the ways of computing out = x W^T + b that linear.c chooses from.
+ *
+ *   fma   every dtype, every instruction set: float32 activations, weights widened to float32 in registers
+ *   dot   bf16 weights, AVX512-BF16: activations rounded to bf16 (nearest even), products summed in float32
+ *   amx   bf16 weights, AMX: likewise, on tiles
+ *
+ * So with bf16 weights a result depends, within the rounding of the activations to bf16, on which one ran:
+ * linear.c takes fma for few rows (memory is the limit there, and it is the more exact) and a bf16 one for
+ * many. Within fma the order of the additions is fixed: blocks of TSR_GEMM_DEPTH columns, each summed from
+ * left to right, added up in order. A row's result is therefore the same bits for any number of rows and
+ * threads.
+ */
+#ifndef TSR_LAYERS_CPU_KERNELS_GEMM_H
+#define TSR_LAYERS_CPU_KERNELS_GEMM_H
+
+#include "layers/cpu/kernels/kernels.h"
+#include "layers/cpu/kernels/simd.h"
+#include "layers/cpu/pack.h"
+
+enum { TSR_GEMM_DEPTH = 256 };
+
+/* One tile product: c[rows][cols] = or += x w^T over k columns of a panel. */
+typedef struct tsr_tile {
+    const void *x; /* [k][rows] float32 (fma), [k / 2][rows][2] bf16 (dot) */
+    const void *w; /* the panel from the first of the k columns on */
+    int64_t k;
+    float *c;
+    int64_t ldc;
+    int64_t cols;      /* 1 .. TSR_PANEL columns of c exist */
+    const float *bias; /* [cols] or NULL; added when `first` */
+    bool first;        /* set c; otherwise add to it */
+} tsr_tile;
+typedef void (*tsr_tile_kernel)(const tsr_tile *t);
+
+/* A way: `prepare` is phase 0 of linear (x into call->shared), `multiply` phase 1. */
+typedef struct tsr_gemm {
+    void (*prepare)(const tsr_call *call, int64_t rows, const tsr_worker *worker);
+    void (*multiply)(const tsr_call *call, int64_t rows, const tsr_worker *worker);
+    int64_t (*shared_bytes)(const tsr_call *call, int64_t rows);
+} tsr_gemm;
+
+extern const tsr_gemm TSR_LOCAL(tsr_gemm_fma);
+#ifdef __AVX512BF16__
+extern const tsr_gemm TSR_LOCAL(tsr_gemm_dot);
+bool TSR_LOCAL(tsr_gemm_dot_pays)(void);
+#endif
+#ifdef __AMX_BF16__
+extern const tsr_gemm TSR_LOCAL(tsr_gemm_amx);
+#endif
+
+int64_t TSR_LOCAL(tsr_linear_shared_bytes)(const tsr_call *call, int64_t rows);
+void TSR_LOCAL(tsr_gemm_thread_init)(void);
+
+/* A thread's part of a product: row blocks row .. row_end - 1 and panels panel .. panel_end - 1. */
+typedef struct tsr_gemm_part {
+    int64_t row, row_end, panel, panel_end;
+} tsr_gemm_part;
+tsr_gemm_part TSR_LOCAL(tsr_gemm_share)(int64_t row_blocks, int64_t panels, const tsr_worker *worker);
+
+/* Rows of a product in blocks of at most `most` that differ by at most one row. */
+TSR_INLINE int64_t tsr_block_count(int64_t rows, int64_t most)
+{
+    return (rows + most - 1) / most;
+}
+
+TSR_INLINE int64_t tsr_block_start(int64_t rows, int64_t blocks, int64_t block)
+{
+    return rows * block / blocks;
+}
+
+/* The walk over row blocks, panels and column blocks that fma and dot have in common. A block of x lies at
+ * x + first row * x_row_bytes, within it column k at k * rows * x_bytes. */
+typedef struct tsr_gemm_walk {
+    const tsr_tile_kernel *kernels; /* [1 .. most_rows] */
+    int64_t most_rows;
+    const char *x;
+    int64_t x_row_bytes, x_bytes;
+} tsr_gemm_walk;
+void TSR_LOCAL(tsr_gemm_run)(const tsr_gemm_walk *walk, const tsr_call *call, int64_t rows,
+                             const tsr_worker *worker);
+
+#endif

@@ -1,0 +1,247 @@
+/* test_ops_attention.c: attention over pages against a float64 loop that has no pages, for every cache dtype,
+ * instruction set and thread count: several sequences, prompts in chunks, windows, grouped heads, shards of
+ * heads.
+ */
+#include "ops_common.h"
+
+enum { SEQUENCES = 3, PAGE = 8, MAX_PAGES = 64 };
+
+typedef struct model {
+    int heads, kv_heads, head_dim, value_dim, group, first_head, first_kv;
+    long window;
+} model;
+
+/* Everything one test case needs: whole q, k, v of each sequence and where its pages lie. */
+typedef struct scene {
+    model m;
+    tsr_dtype dtype;
+    int32_t length[SEQUENCES]; /* tokens of each sequence in the end */
+    tsr_operand q[SEQUENCES], k[SEQUENCES], v[SEQUENCES];
+    double *want[SEQUENCES]; /* [length][heads * value_dim] */
+    int32_t pages[SEQUENCES][MAX_PAGES];
+    tsr_cache_data cache;
+} scene;
+
+/* k and v as the cache holds them */
+static void round_operand(tsr_dtype dtype, tsr_operand *x, int64_t rows)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < x->cols; c++) {
+            uint32_t raw;
+            tsr_from_f32(dtype, &x->data[r * x->ld + c], &raw, 1);
+            tsr_to_f32(dtype, &raw, &x->data[r * x->ld + c], 1);
+        }
+}
+
+static double dot(const float *a, const float *b, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += (double)a[i] * b[i];
+    return sum;
+}
+
+static double scale_of(const model *m)
+{
+    return 1.3 / sqrt((double)m->head_dim);
+}
+
+static void reference_head(const scene *s, int q, int32_t i, int h)
+{
+    const model *m = &s->m;
+    int c = (m->first_head + h) / m->group - m->first_kv;
+    int32_t first = m->window && i - m->window + 1 > 0 ? i - (int32_t)m->window + 1 : 0;
+    double p[2000], top = -INFINITY, sum = 0;
+    double *out = s->want[q] + ((int64_t)i * m->heads + h) * m->value_dim;
+    for (int32_t j = first; j <= i; j++) {
+        p[j] = scale_of(m) * dot(s->q[q].data + i * s->q[q].ld + h * m->head_dim,
+                                 s->k[q].data + j * s->k[q].ld + c * m->head_dim, m->head_dim);
+        top = fmax(top, p[j]);
+    }
+    for (int32_t j = first; j <= i; j++) sum += p[j] = exp(p[j] - top);
+    for (int d = 0; d < m->value_dim; d++) {
+        out[d] = 0;
+        for (int32_t j = first; j <= i; j++)
+            out[d] += p[j] / sum * s->v[q].data[j * s->v[q].ld + c * m->value_dim + d];
+    }
+}
+
+/* Pages of the sequences are dealt in turn and from the top down, so that none are neighbours. */
+static scene make_scene(const model *m, tsr_dtype dtype, const int32_t *length)
+{
+    scene s = {.m = *m, .dtype = dtype};
+    int n_pages = SEQUENCES * MAX_PAGES;
+    for (int q = 0; q < SEQUENCES; q++) {
+        s.length[q] = length[q];
+        s.q[q] = make_operand(length[q], m->heads * m->head_dim, 2);
+        s.k[q] = make_operand(length[q], m->kv_heads * m->head_dim, 2);
+        s.v[q] = make_operand(length[q], m->kv_heads * m->value_dim, 1);
+        round_operand(dtype, &s.k[q], length[q]);
+        round_operand(dtype, &s.v[q], length[q]);
+        s.want[q] = aligned((int64_t)length[q] * m->heads * m->value_dim * 8 + 8);
+        for (int32_t i = 0; i < length[q]; i++)
+            for (int h = 0; h < m->heads; h++) reference_head(&s, q, i, h);
+        for (int p = 0; p < MAX_PAGES; p++) s.pages[q][p] = n_pages - 1 - (p * SEQUENCES + q);
+    }
+    int64_t slots = (int64_t)n_pages * m->kv_heads * PAGE * tsr_dtype_bytes(dtype);
+    s.cache = (tsr_cache_data){.dtype = dtype,
+                               .k = aligned(slots * m->head_dim),
+                               .v = aligned(slots * m->value_dim),
+                               .page_tokens = PAGE,
+                               .kv_heads = m->kv_heads,
+                               .head_dim = m->head_dim,
+                               .value_dim = m->value_dim};
+    return s;
+}
+
+static void free_scene(scene *s)
+{
+    for (int q = 0; q < SEQUENCES; q++) {
+        free(s->q[q].data);
+        free(s->k[q].data);
+        free(s->v[q].data);
+        free(s->want[q]);
+    }
+    free(s->cache.k);
+    free(s->cache.v);
+}
+
+static void copy_rows(tsr_operand *to, int64_t to_row, const tsr_operand *from, int64_t from_row, int64_t n)
+{
+    for (int64_t r = 0; r < n; r++)
+        memcpy(to->data + (to_row + r) * to->ld, from->data + (from_row + r) * from->ld,
+               (size_t)to->cols * 4);
+}
+
+/* One step: every sequence goes on from done[q] by up to chunk[q] tokens. Checks the outputs. */
+static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32_t *done,
+                        const int32_t *chunk)
+{
+    const model *m = &s->m;
+    tsr_step_sequence sequences[SEQUENCES];
+    int32_t token_sequence[4096], tokens = 0, n = 0, which[SEQUENCES];
+    for (int q = 0; q < SEQUENCES; q++) {
+        int32_t take = s->length[q] - done[q] < chunk[q] ? s->length[q] - done[q] : chunk[q];
+        if (take == 0) continue;
+        which[n] = q;
+        sequences[n] = (tsr_step_sequence){tokens, take, done[q], s->pages[q]};
+        for (int32_t t = 0; t < take; t++) token_sequence[tokens++] = n;
+        n++;
+    }
+    if (n == 0) return 0;
+    tsr_operand q = make_operand(tokens, m->heads * m->head_dim, 1),
+                k = make_operand(tokens, s->k[0].cols, 1);
+    tsr_operand v = make_operand(tokens, s->v[0].cols, 1),
+                out = make_operand(tokens, m->heads * m->value_dim, 1);
+    double *want = aligned((int64_t)tokens * out.cols * 8);
+    for (int i = 0; i < n; i++) {
+        tsr_step_sequence *seq = &sequences[i];
+        copy_rows(&q, seq->first_token, &s->q[which[i]], seq->position, seq->n_tokens);
+        copy_rows(&k, seq->first_token, &s->k[which[i]], seq->position, seq->n_tokens);
+        copy_rows(&v, seq->first_token, &s->v[which[i]], seq->position, seq->n_tokens);
+        memcpy(want + seq->first_token * out.cols, s->want[which[i]] + seq->position * out.cols,
+               (size_t)(seq->n_tokens * out.cols) * 8);
+        done[which[i]] += seq->n_tokens;
+    }
+    tsr_step step = {
+        .n_tokens = tokens, .n_sequences = n, .sequence = token_sequence, .sequences = sequences};
+    tsr_call call = {.op = TSR_OP_ATTENTION, .in = {q, k, v}, .out = {out}, .cache = &s->cache};
+    call.attrs.attention.heads = m->heads;
+    call.attrs.attention.kv_heads = m->kv_heads;
+    call.attrs.attention.head_dim = m->head_dim;
+    call.attrs.attention.value_dim = m->value_dim;
+    call.attrs.attention.group = m->group;
+    call.attrs.attention.first_head = m->first_head;
+    call.attrs.attention.first_kv = m->first_kv;
+    call.attrs.attention.scale = (float)scale_of(m);
+    call.attrs.attention.window = m->window;
+    run_call(set, &call, &step, threads);
+    check_close("attention", set->isa, &out, want, tokens, 1, 3e-6);
+    free(q.data);
+    free(k.data);
+    free(v.data);
+    free(out.data);
+    free(want);
+    return tokens;
+}
+
+static const int32_t lengths[][SEQUENCES] = {{1, 40, 7}, {100, 1, 33}, {33, 64, 300}};
+/* how many tokens each sequence takes per step: at once; one by one; chunks that do not match pages */
+static const int32_t chunks[][SEQUENCES] = {{1000, 1000, 1000}, {1, 1, 1}, {17, 1, 33}, {3, 100, 1}};
+
+static void check_scene(const model *m, tsr_dtype dtype, const int32_t *length)
+{
+    scene s = make_scene(m, dtype, length);
+    FOR_EACH_SET(set)
+    for (int threads = 1; threads <= 3; threads++) for (size_t c = 0; c < sizeof chunks / sizeof chunks[0];
+                                                        c++)
+    {
+        int32_t done[SEQUENCES] = {0};
+        int64_t cached = (int64_t)SEQUENCES * MAX_PAGES * m->kv_heads * PAGE * tsr_dtype_bytes(dtype);
+        memset(s.cache.k, 0xFF,
+               (size_t)(cached * m->head_dim)); /* NaN: slots never written must not be read */
+        memset(s.cache.v, 0xFF, (size_t)(cached * m->value_dim));
+        while (run_step(&s, set, threads, done, chunks[c])) {
+        }
+    }
+    free_scene(&s);
+}
+
+static const model models[] = {
+    /* heads kv dim value group first_head first_kv window */
+    {3, 3, 4, 4, 1, 0, 0, 0},    {4, 2, 10, 10, 2, 0, 0, 0},  {9, 3, 64, 64, 3, 0, 0, 0},
+    {5, 1, 80, 80, 5, 0, 0, 0},  {8, 2, 64, 64, 4, 0, 0, 20}, {2, 2, 16, 24, 1, 0, 0, 1},
+    {2, 1, 33, 7, 8, 0, 0, 9},   {4, 2, 20, 20, 3, 7, 2, 0}, /* heads 7 .. 10 of kv heads 2 and 3 */
+    {5, 3, 12, 12, 2, 3, 1, 13}, {70, 1, 8, 8, 71, 1, 0, 0}, /* more heads than rows of a piece */
+};
+
+static void check_dtype(tsr_dtype dtype, size_t which_length)
+{
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        check_scene(&models[i], dtype, lengths[which_length]);
+}
+
+static void test_f32(void **state)
+{
+    (void)state;
+    check_dtype(TSR_F32, 0);
+    check_dtype(TSR_F32, 1);
+}
+
+static void test_f16(void **state)
+{
+    (void)state;
+    check_dtype(TSR_F16, 1);
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    check_dtype(TSR_BF16, 0);
+    check_dtype(TSR_BF16, 1);
+}
+
+static void test_long(void **state)
+{
+    (void)state;
+    static const model m = {3, 1, 16, 16, 3, 0, 0, 0};
+    check_scene(&m, TSR_F32, lengths[2]);
+    check_scene(&m, TSR_BF16, lengths[2]);
+}
+
+/* Heads so wide that a piece of many tokens does not fit a worker's scratch. */
+static void test_wide(void **state)
+{
+    (void)state;
+    static const model wide = {1, 1, 3000, 3000, 1, 0, 0, 0}, huge = {1, 1, 5000, 5001, 1, 0, 0, 0};
+    static const int32_t short_lengths[SEQUENCES] = {1, 5, 3};
+    check_scene(&wide, TSR_F32, short_lengths);
+    check_scene(&huge, TSR_F32, short_lengths);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
+                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_long),
+                                       cmocka_unit_test(test_wide)};
+    return cmocka_run_group_tests(tests, report_isas, NULL);
+}

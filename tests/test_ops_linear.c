@@ -1,0 +1,156 @@
+/* test_ops_linear.c: linear against float64 sums, for every dtype, instruction set, thread count and many
+ * shapes. */
+#include "ops_common.h"
+
+#include "layers/cpu/pack.h"
+
+typedef struct matrix {
+    tsr_weight_data data;
+    float *values; /* [rows][cols], as rounded to the dtype */
+} matrix;
+
+static matrix make_matrix(tsr_dtype dtype, int64_t rows, int64_t cols)
+{
+    int64_t size = tsr_dtype_bytes(dtype);
+    matrix m = {.data = {.dtype = dtype, .pack = TSR_PACK_PANELS, .rows = rows, .cols = cols}};
+    char *raw = aligned(rows * cols * size), *packed = aligned(tsr_packed_bytes(dtype, rows, cols));
+    m.values = aligned(rows * cols * 4);
+    for (int64_t i = 0; i < rows * cols; i++) m.values[i] = random_unit();
+    tsr_from_f32(dtype, m.values, raw, rows * cols);
+    tsr_to_f32(dtype, raw, m.values, rows * cols);
+    for (int64_t r = 0; r < rows; r += TSR_PANEL)
+        tsr_pack_panel(dtype, raw + r * cols * size, rows - r < TSR_PANEL ? rows - r : TSR_PANEL, cols,
+                       packed + r / TSR_PANEL * tsr_panel_bytes(dtype, cols));
+    free(raw);
+    m.data.data = packed;
+    return m;
+}
+
+static void free_matrix(matrix *m)
+{
+    free((void *)m->data.data);
+    free(m->values);
+}
+
+/* out[r][n] = sum x[r][k] w[n][k] + b[n]; round_x: with x rounded to bf16 first */
+static void reference(const tsr_operand *x, const matrix *m, const float *bias, int64_t rows, bool round_x,
+                      double *out)
+{
+    int64_t n_out = m->data.rows, cols = m->data.cols;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t n = 0; n < n_out; n++) {
+            double sum = bias ? bias[n] : 0;
+            for (int64_t k = 0; k < cols; k++) {
+                float a = x->data[r * x->ld + k];
+                sum += (double)(round_x ? tsr_bf16_to_f32(tsr_f32_to_bf16(a)) : a) * m->values[n * cols + k];
+            }
+            out[r * n_out + n] = sum;
+        }
+}
+
+/* With bf16 weights a kernel may round x to bf16, but then all of it and to nearest: the result must be close
+ * to one of the two exact products. Sums of K products of numbers below 1 in float32: error far below 1e-6
+ * sqrt(K). */
+static void check_product(const char *isa, const tsr_operand *out, const double *exact, const double *rounded,
+                          int64_t rows, int64_t cols)
+{
+    int64_t at;
+    double floor = sqrt((double)cols), tolerance = 1e-6;
+    bool bf16 = rounded && worst_error(out, exact, rows, floor, &at) > tolerance;
+    check_close("linear", isa, out, bf16 ? rounded : exact, rows, floor, tolerance);
+}
+
+typedef struct shape {
+    int64_t rows, out, cols;
+} shape;
+
+static void check_shape(tsr_dtype dtype, shape s, bool with_bias)
+{
+    matrix m = make_matrix(dtype, s.out, s.cols);
+    tsr_operand x = make_operand(s.rows, s.cols, 1), b = make_operand(1, s.out, 1);
+    tsr_weight_data bias = {
+        .dtype = TSR_F32, .pack = TSR_PACK_ROWS, .rows = s.out, .cols = 1, .data = b.data};
+    double *exact = aligned(s.rows * s.out * 8), *rounded = aligned(s.rows * s.out * 8);
+    reference(&x, &m, with_bias ? b.data : NULL, s.rows, false, exact);
+    reference(&x, &m, with_bias ? b.data : NULL, s.rows, true, rounded);
+    tsr_step step = make_step((int32_t)s.rows);
+    FOR_EACH_SET(set) for (int threads = 1; threads <= 3; threads++)
+    {
+        tsr_operand out = make_operand(s.rows, s.out, 9);
+        tsr_call call = {
+            .op = TSR_OP_LINEAR, .in = {x}, .out = {out}, .weight = {&m.data, with_bias ? &bias : NULL}};
+        run_call(set, &call, &step, threads);
+        check_product(set->isa, &out, exact, dtype == TSR_BF16 ? rounded : NULL, s.rows, s.cols);
+        free(out.data);
+    }
+    free_step(&step);
+    free(exact);
+    free(rounded);
+    free(x.data);
+    free(b.data);
+    free_matrix(&m);
+}
+
+static const shape shapes[] = {
+    {1, 1, 1},    {1, 33, 31},  {1, 97, 576}, {2, 31, 33},  {3, 64, 97},   {4, 32, 64},    {5, 7, 300},
+    {7, 96, 257}, {8, 576, 97}, {9, 40, 512}, {12, 65, 31}, {13, 33, 600}, {16, 32, 32},   {17, 64, 576},
+    {31, 31, 1},  {33, 97, 33}, {48, 128, 1}, {49, 1, 97},  {64, 64, 545}, {100, 97, 576}, {131, 160, 1025},
+};
+
+static void check_dtype(tsr_dtype dtype)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) check_shape(dtype, shapes[i], i % 2);
+}
+
+static void test_f32(void **state)
+{
+    (void)state;
+    check_dtype(TSR_F32);
+}
+
+static void test_f16(void **state)
+{
+    (void)state;
+    check_dtype(TSR_F16);
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    check_dtype(TSR_BF16);
+}
+
+/* With float32 weights a row's result does not depend on its neighbours or on the threads: the same bits. */
+static void test_same_bits(void **state)
+{
+    (void)state;
+    enum { ROWS = 29 };
+    matrix m = make_matrix(TSR_F32, 70, 600);
+    tsr_operand x = make_operand(ROWS, 600, 1);
+    FOR_EACH_SET(set)
+    {
+        tsr_operand all = make_operand(ROWS, 70, 1), one = make_operand(1, 70, 1);
+        tsr_step many = make_step(ROWS), single = make_step(1);
+        tsr_call call = {.op = TSR_OP_LINEAR, .in = {x}, .out = {all}, .weight = {&m.data}};
+        run_call(set, &call, &many, 3);
+        for (int r = 0; r < ROWS; r++) {
+            tsr_call row = {.op = TSR_OP_LINEAR, .in = {x}, .out = {one}, .weight = {&m.data}};
+            row.in[0].data += r * x.ld;
+            run_call(set, &row, &single, 1);
+            assert_memory_equal(one.data, all.data + r * all.ld, 70 * 4);
+        }
+        free_step(&many);
+        free_step(&single);
+        free(all.data);
+        free(one.data);
+    }
+    free(x.data);
+    free_matrix(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
+                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_same_bits)};
+    return cmocka_run_group_tests(tests, report_isas, NULL);
+}
