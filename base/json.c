@@ -49,7 +49,7 @@ tsr_status tsr_json_parse(const char *bytes, int64_t n, const char *name, tsr_js
         return s;
     }
     out->root = root;
-    out->file = strcpy(copy, name);
+    out->file = memcpy(copy, name, strlen(name) + 1);
     return TSR_OK;
 }
 
