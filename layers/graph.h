@@ -5,8 +5,9 @@
  * (add_norm: two). A value is a matrix: rows are symbolic (the tokens of a step, or the rows selected for output), the
  * columns are fixed. Nothing here knows ranks, devices, number formats or memory: those are passes over the graph.
  *
- * Building: the tsr_graph_* functions check shapes and append; they return the new value through `out`. The model owns
- * everything reached from it; arrays move when they grow, so hold indices and not pointers into them.
+ * Building: the tsr_graph_* functions check shapes and append; they return the new value through `out` (TSR_NONE on
+ * failure). The model owns everything reached from it; arrays move when they grow, so hold indices and not pointers
+ * into them.
  * Errors: TSR_ERR_INTERNAL for a graph that does not fit together (a bug of a model file), TSR_ERR_FORMAT where a
  * config asks for impossible sizes, TSR_ERR_MEMORY. Local; not thread-safe.
  */

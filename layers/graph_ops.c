@@ -36,7 +36,6 @@ static bool same_shape(const tsr_graph *g, tsr_value a, tsr_value b)
 static tsr_status finish(tsr_graph *g, tsr_node *node, tsr_rows rows, int64_t cols, tsr_value *out)
 {
     tsr_value v;
-    *out = TSR_NONE;
     TSR_TRY(tsr_graph_add_value(g, rows, cols, &v));
     node->n_outputs = 1;
     node->out[0] = v;
@@ -49,6 +48,7 @@ static tsr_status finish(tsr_graph *g, tsr_node *node, tsr_rows rows, int64_t co
 tsr_status tsr_graph_embed(tsr_graph *g, tsr_weight table, tsr_embed_index index, long offset, float scale,
                            tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!has_weight(g, table) || g->model->weights[table].is_vector)
         return misfit(g, "embed", "needs a matrix");
     if (offset < 0 || !isfinite(scale)) return misfit(g, "embed", "needs an offset >= 0 and a finite scale");
@@ -61,6 +61,7 @@ tsr_status tsr_graph_embed(tsr_graph *g, tsr_weight table, tsr_embed_index index
 
 tsr_status tsr_graph_linear(tsr_graph *g, tsr_value x, tsr_weight w, tsr_weight bias, tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!has_value(g, x) || !has_weight(g, w)) return misfit(g, "linear", "no such input or weight");
     const tsr_weight_info *info = &g->model->weights[w];
     if (info->is_vector || info->cols != g->values[x].cols || !fits_vector(g, bias, info->rows))
@@ -73,6 +74,7 @@ tsr_status tsr_graph_linear(tsr_graph *g, tsr_value x, tsr_weight w, tsr_weight 
 tsr_status tsr_graph_norm(tsr_graph *g, tsr_value x, tsr_norm_kind kind, float eps, tsr_weight w,
                           tsr_weight b, tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!has_value(g, x) || !fits_vector(g, w, g->values[x].cols) || !fits_vector(g, b, g->values[x].cols))
         return misfit(g, "norm", "the shapes of input, weight and bias do not fit");
     if (!(eps >= 0) || !isfinite(eps)) return misfit(g, "norm", "needs a finite eps >= 0");
@@ -86,6 +88,7 @@ tsr_status tsr_graph_norm(tsr_graph *g, tsr_value x, tsr_norm_kind kind, float e
 
 tsr_status tsr_graph_add(tsr_graph *g, tsr_value a, tsr_value b, tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!has_value(g, a) || !has_value(g, b) || !same_shape(g, a, b))
         return misfit(g, "add", "the inputs differ in shape");
     tsr_node node = {.op = TSR_OP_ADD, .n_inputs = 2, .in = {a, b}};
@@ -94,6 +97,7 @@ tsr_status tsr_graph_add(tsr_graph *g, tsr_value a, tsr_value b, tsr_value *out)
 
 tsr_status tsr_graph_act(tsr_graph *g, tsr_value x, tsr_activation kind, tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!has_value(g, x) || (unsigned)kind >= TSR_ACT_COUNT)
         return misfit(g, "act", "no such input or activation");
     tsr_node node = {.op = TSR_OP_ACT, .n_inputs = 1, .in = {x}};
@@ -103,6 +107,7 @@ tsr_status tsr_graph_act(tsr_graph *g, tsr_value x, tsr_activation kind, tsr_val
 
 tsr_status tsr_graph_gated(tsr_graph *g, tsr_value a, tsr_value b, tsr_activation kind, tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!has_value(g, a) || !has_value(g, b) || !same_shape(g, a, b) || (unsigned)kind >= TSR_ACT_COUNT)
         return misfit(g, "gated", "the inputs differ in shape");
     tsr_node node = {.op = TSR_OP_GATED, .n_inputs = 2, .in = {a, b}};
@@ -120,6 +125,7 @@ static bool is_heads(const tsr_graph *g, tsr_value x, int n, int dim)
 tsr_status tsr_graph_rope(tsr_graph *g, tsr_value x, int heads, int head_dim, int rotary_dim,
                           tsr_rope_style style, int rope, tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!is_heads(g, x, heads, head_dim)) return misfit(g, "rope", "the input is not heads x head_dim wide");
     if (rope < 0 || rope >= g->model->n_ropes) return misfit(g, "rope", "no such table");
     if (rotary_dim < 2 || rotary_dim % 2 != 0 || rotary_dim > head_dim ||
@@ -147,9 +153,9 @@ static bool attention_fits(const tsr_graph *g, tsr_value q, tsr_value k, tsr_val
 tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value v,
                                const tsr_attention_spec *spec, tsr_value *out)
 {
+    *out = TSR_NONE;
     int value_dim = spec->value_dim ? spec->value_dim : spec->head_dim, layer;
     int64_t cols;
-    *out = TSR_NONE;
     if (!attention_fits(g, q, k, v, spec, value_dim) || !tsr_mul(spec->heads, value_dim, &cols))
         return misfit(g, "attention", "the shapes of q, k and v do not fit");
     tsr_cache_layer cache = {.kv_heads = spec->kv_heads, .head_dim = spec->head_dim, .value_dim = value_dim};
@@ -168,6 +174,7 @@ tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value
 
 tsr_status tsr_graph_select_rows(tsr_graph *g, tsr_value x, tsr_value *out)
 {
+    *out = TSR_NONE;
     if (!has_value(g, x) || g->values[x].rows != TSR_ROWS_TOKENS)
         return misfit(g, "select_rows", "the input must have the rows of all tokens");
     tsr_node node = {.op = TSR_OP_SELECT_ROWS, .n_inputs = 1, .in = {x}};

@@ -54,6 +54,7 @@ tsr_status tsr_norm_load(tsr_model *m, const char *scope, const char *name, int6
 static tsr_status take_rows(tsr_model *m, const tsr_view *v, int64_t groups, int64_t begin, int64_t rows,
                             const tsr_view **out)
 {
+    if (groups == 1) return tsr_view_slice(m->arena, v, 0, begin, begin + rows, out);
     int rank = tsr_view_rank(v);
     int64_t cols = tsr_view_cols(v);
     int64_t grouped[] = {groups, tsr_view_rows(v) / groups, cols};

@@ -1,8 +1,6 @@
 /* config.c: checks and defaults that many families' configs share. */
 #include "layers/models/config.h"
 
-#include <math.h>
-
 bool tsr_config_is_null(tsr_object config, const char *key)
 {
     return json_is_null(json_object_get(config.object, key));
@@ -45,6 +43,14 @@ tsr_status tsr_config_check_kv_heads(tsr_object config, int64_t heads, int64_t k
     return tsr_fail(TSR_ERR_FORMAT,
                     "%s: the number of heads (%lld) is not a multiple of that of kv heads (%lld)",
                     config.where, (long long)heads, (long long)kv_heads);
+}
+
+tsr_status tsr_config_rotary_fraction(tsr_object config, const char *keys, double fallback, double *out)
+{
+    tsr_object parameters;
+    TSR_TRY(tsr_object_number(config, keys, fallback, 0, 1, out));
+    TSR_TRY(tsr_object_child(config, "rope_parameters", &parameters));
+    return tsr_object_number(parameters, "partial_rotary_factor", *out, 0, 1, out);
 }
 
 tsr_status tsr_config_rope(tsr_object config, tsr_model *m, int64_t dims, int64_t head_dim,

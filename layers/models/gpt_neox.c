@@ -31,14 +31,11 @@ static tsr_status read_config(tsr_object config, gpt_neox_config *c)
     return tsr_object_bool(config, "tie_word_embeddings", false, &c->tied);
 }
 
-/* The rotated part of a head, rounded down; `rope_parameters` says it as partial_rotary_factor. */
+/* The rotated part of a head is rounded down. */
 static tsr_status add_rope(tsr_object config, tsr_model *m, gpt_neox_config *c)
 {
-    tsr_object parameters;
     double fraction;
-    TSR_TRY(tsr_object_number(config, "rotary_pct|partial_rotary_factor", 0.25, 0, 1, &fraction));
-    TSR_TRY(tsr_object_child(config, "rope_parameters", &parameters));
-    TSR_TRY(tsr_object_number(parameters, "partial_rotary_factor", fraction, 0, 1, &fraction));
+    TSR_TRY(tsr_config_rotary_fraction(config, "rotary_pct|partial_rotary_factor", 0.25, &fraction));
     int64_t dims = (int64_t)((double)c->head_dim * fraction);
     return tsr_config_rope(config, m, dims, c->head_dim, "rotary_emb_base|rope_theta", &c->rope);
 }

@@ -103,8 +103,14 @@ static tsr_status decode_graph(tsr_model *m, const llama_config *c)
 
 static tsr_status build(tsr_object config, tsr_model *m, llama_config *c)
 {
+    double rotated;
     m->vocabulary = c->vocabulary;
     m->max_positions = c->positions;
+    TSR_TRY(tsr_config_rotary_fraction(config, "partial_rotary_factor", 1, &rotated));
+    if (rotated != 1)
+        return tsr_fail(TSR_ERR_FORMAT,
+                        "%s: \"partial_rotary_factor\" must be 1 for model_type \"%s\", found %g",
+                        config.where, m->family, rotated);
     TSR_TRY(tsr_config_rope(config, m, c->head_dim, c->head_dim, "rope_theta", &c->rope));
     return decode_graph(m, c);
 }
