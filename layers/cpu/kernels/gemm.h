@@ -46,6 +46,7 @@ bool TSR_LOCAL(tsr_gemm_dot_pays)(void);
 #endif
 #ifdef __AMX_BF16__
 extern const tsr_gemm TSR_LOCAL(tsr_gemm_amx);
+void TSR_LOCAL(tsr_amx_thread_init)(void);
 #endif
 
 int64_t TSR_LOCAL(tsr_linear_shared_bytes)(const tsr_call *call, int64_t rows);

@@ -2,8 +2,14 @@
  * number of rows. */
 #include "layers/cpu/kernels/gemm.h"
 
+/* With up to this many rows, float32 multiply-adds keep up with memory. */
+enum { FEW_ROWS = 8 };
+
 static const tsr_gemm *choose(const tsr_call *call, int64_t rows)
 {
+#ifdef __AMX_BF16__
+    if (call->weight[0]->dtype == TSR_BF16 && rows > FEW_ROWS) return &TSR_LOCAL(tsr_gemm_amx);
+#endif
     (void)call;
     (void)rows;
     return &TSR_LOCAL(tsr_gemm_fma);
@@ -11,7 +17,8 @@ static const tsr_gemm *choose(const tsr_call *call, int64_t rows)
 
 int64_t TSR_LOCAL(tsr_linear_shared_bytes)(const tsr_call *call, int64_t rows)
 {
-    return choose(call, rows)->shared_bytes(call, rows);
+    int64_t few = tsr_min(rows, FEW_ROWS);
+    return tsr_max(choose(call, few)->shared_bytes(call, few), choose(call, rows)->shared_bytes(call, rows));
 }
 
 TSR_KERNEL(linear)
@@ -25,4 +32,9 @@ TSR_KERNEL(linear)
         gemm->multiply(call, rows, worker);
 }
 
-void TSR_LOCAL(tsr_gemm_thread_init)(void) {}
+void TSR_LOCAL(tsr_gemm_thread_init)(void)
+{
+#ifdef __AMX_BF16__
+    TSR_LOCAL(tsr_amx_thread_init)();
+#endif
+}
