@@ -1,15 +1,17 @@
 /* affinity.h: how many threads a rank gets, and on which CPUs they run.
  *
  * The rule, for the ranks of one node:
- *  1. A rank's CPUs are its affinity mask. A mask that mpirun set of its own accord (Open MPI binds each rank to one
- *     core when there are one or two) is replaced by the launcher's own mask, or else by all that the cpuset allows;
- *     one that the user asked for (mpirun --bind-to ..., a mask under srun) stands.
- *  2. Ranks with the same set share it evenly and contiguously, by physical cores: rank j of m has cores c*j/m up to
- *     c*(j+1)/m. With more ranks than cores, neighbours share a core, on different hyper-threads where it has them.
- *  3. One thread per physical core; a wanted number of threads is taken as it is, second hyper-threads after all
- *     cores. A CPU quota of the cgroup, shared by the ranks in that cgroup, limits the automatic number.
- *  4. At least one thread. A rank is oversubscribed if a CPU of its runs a second thread of any rank, or the quota is
- *     smaller than the threads it must feed; waits then yield instead of spinning.
+ *  1. A rank's CPUs are its affinity mask. A mask that mpirun set of its own accord (Open MPI binds each
+ *     rank to one core when there are one or two) is replaced by the launcher's own mask, or else by all
+ *     that the cpuset allows; one that the user asked for (mpirun --bind-to ..., a mask under srun) stands.
+ *  2. Ranks with the same set share it evenly and contiguously, by physical cores: rank j of m has cores
+ *     c*j/m up to c*(j+1)/m. With more ranks than cores, neighbours share a core, on different hyper-
+ *     threads where it has them.
+ *  3. One thread per physical core; a wanted number of threads is taken as it is, second hyper-threads
+ *     after all cores. A CPU quota of the cgroup, shared by the ranks in that cgroup, limits the automatic
+ *     number.
+ *  4. At least one thread. A rank is oversubscribed if a CPU of its runs a second thread of any rank, or
+ *     the quota is smaller than the threads it must feed; waits then yield instead of spinning.
  *
  * tsr_affinity_decide is that rule as a pure function; tsr_affinity_plan reads the machine and applies it.
  */
@@ -22,7 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TSR_MAX_CPUS = 4096, TSR_MAX_THREADS = 512 };
+enum { TSR_MAX_CPUS = 1024, TSR_MAX_THREADS = 512 };
 
 typedef struct tsr_cpu_mask {
     uint64_t bits[TSR_MAX_CPUS / 64];
@@ -45,12 +47,13 @@ typedef struct tsr_affinity {
     int cpus[TSR_MAX_THREADS];
 } tsr_affinity;
 
-/* Local, pure. ranks: [n_ranks] in local rank order. core_of: [TSR_MAX_CPUS] the lowest CPU number of the physical
- * core of each CPU. out: [n_ranks]. TSR_ERR_USAGE: a wanted number out of range; TSR_ERR_MEMORY. */
-tsr_status tsr_affinity_decide(const tsr_affinity_rank *ranks, int n_ranks, const int *core_of, tsr_affinity *out);
+/* Local, pure. ranks: [n_ranks] in local rank order. core_of: [TSR_MAX_CPUS] the lowest CPU number of the
+ * physical core of each CPU. out: [n_ranks]. TSR_ERR_USAGE: a wanted number out of range; TSR_ERR_MEMORY. */
+tsr_status tsr_affinity_decide(const tsr_affinity_rank *ranks, int n_ranks, const int *core_of,
+                               tsr_affinity *out);
 
-/* Collective, blocking. wanted_threads: 0 = automatic, at most TSR_MAX_THREADS. Changes no mask: pinning is the
- * pool's (base/pool.h). */
+/* Collective, blocking. wanted_threads: 0 = automatic, at most TSR_MAX_THREADS. Changes no mask: pinning is
+ * the pool's (base/pool.h). */
 tsr_status tsr_affinity_plan(tsr_world *world, int wanted_threads, tsr_affinity *out);
 
 #endif
