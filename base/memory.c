@@ -65,17 +65,28 @@ void tsr_free(void *p)
     free(p);
 }
 
-tsr_status tsr_alloc_large(int64_t bytes, const char *what, void **out)
+static tsr_status map_pages(int64_t bytes, const char *what, int advice, void **out)
 {
     *out = NULL;
     if (bytes < 0 || injected_failure()) return no_memory(bytes, what);
     void *p = mmap(NULL, (size_t)tsr_max(bytes, 1), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return no_memory(bytes, what);
-    /* Huge pages spare the TLB on long weight streams; a refusal costs speed only. */
-    if (bytes >= 8 << 20) madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+    /* A refusal costs speed or some memory, nothing else. */
+    madvise(p, (size_t)tsr_max(bytes, 1), advice);
     *out = p;
     return TSR_OK;
+}
+
+tsr_status tsr_alloc_large(int64_t bytes, const char *what, void **out)
+{
+    enum { WORTH_HUGE_PAGES = 8 << 20 }; /* they spare the TLB on long streams */
+    return map_pages(bytes, what, bytes >= WORTH_HUGE_PAGES ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, out);
+}
+
+tsr_status tsr_alloc_sparse(int64_t bytes, const char *what, void **out)
+{
+    return map_pages(bytes, what, MADV_NOHUGEPAGE, out);
 }
 
 void tsr_free_large(void *p, int64_t bytes)

@@ -24,7 +24,9 @@ tsr_status tsr_grow(void **array, int64_t *capacity, int64_t count, int64_t size
 void tsr_free(void *p);
 
 tsr_status tsr_alloc_large(int64_t bytes, const char *what, void **out);
-void tsr_free_large(void *p, int64_t bytes);
+/* The same with small pages only, for memory that is touched here and there: a huge page would be resident whole. */
+tsr_status tsr_alloc_sparse(int64_t bytes, const char *what, void **out);
+void tsr_free_large(void *p, int64_t bytes); /* of either kind */
 
 /* Peak resident set of this process in bytes (VmHWM), 0 if unknown. */
 int64_t tsr_peak_resident_bytes(void);

@@ -6,14 +6,6 @@
 
 #include <string.h>
 
-const char *tsr_finish_name(tsr_finish reason)
-{
-    static const char *const names[] = {[TSR_FINISH_NONE] = "running",        [TSR_FINISH_EOS] = "eos",
-                                        [TSR_FINISH_LENGTH] = "length",       [TSR_FINISH_STOP] = "stop",
-                                        [TSR_FINISH_CANCELLED] = "cancelled", [TSR_FINISH_ERROR] = "error"};
-    return (unsigned)reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
-}
-
 static void free_request(tsr_engine *e, engine_request *r)
 {
     if (!r) return;

@@ -56,7 +56,7 @@ static tsr_status make_cache(tsr_executor *e)
         return tsr_fail(TSR_ERR_CAPACITY, "a cache of %lld tokens is too large", (long long)tokens);
     TSR_TRY(tsr_calloc(m->n_cache_layers, sizeof *e->cache, "the cache", &p));
     e->cache = p;
-    TSR_TRY(tsr_alloc_large(e->cache_bytes, "the cache of keys and values", &e->cache_block));
+    TSR_TRY(tsr_alloc_sparse(e->cache_bytes, "the cache of keys and values", &e->cache_block));
     char *at = e->cache_block;
     for (int64_t i = 0; i < m->n_cache_layers; i++) {
         const tsr_cache_layer *c = &m->cache_layers[i];
