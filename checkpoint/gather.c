@@ -8,10 +8,10 @@
 #include <string.h>
 
 /* A call costs about as much as copying 4 KiB from the page cache. Gaps are read along
- *  - if the whole piece spans at most SPAN_BYTES, which is a few pages of the cache anyway,
+ *  - in tensors of at most SMALL_TENSOR bytes, such as biases,
  *  - between runs shorter than TINY_RUN bytes, if a gap is cheaper than a call,
  *  - if they are at most 1/WASTE of what is wanted. */
-enum { RAW_BYTES = 256 << 10, SPAN_BYTES = 16 << 10, TINY_RUN = 64, CALL_BYTES = 4 << 10, WASTE = 16 };
+enum { RAW_BYTES = 256 << 10, SMALL_TENSOR = 64 << 10, TINY_RUN = 64, CALL_BYTES = 4 << 10, WASTE = 16 };
 
 typedef struct plan {
     int block;      /* loops [block, loops) are read by one call.. */
@@ -42,18 +42,11 @@ static bool worth_reading(int64_t span, int64_t wanted, int64_t runs)
     return waste <= wanted / WASTE || (wanted / runs < TINY_RUN && waste / runs <= CALL_BYTES);
 }
 
-static int64_t whole_span(const tsr_piece *p)
+static plan make_plan(const tsr_piece *p, const tsr_tensor_info *t)
 {
-    int64_t span = 1;
-    for (int i = 0; i < p->loops; i++) span += (p->loop[i].extent - 1) * p->loop[i].src;
-    return span;
-}
-
-static plan make_plan(const tsr_piece *p, int64_t element)
-{
-    int64_t cap = RAW_BYTES / element, wanted = 1, runs = 1;
+    int64_t element = tsr_dtype_bytes(t->dtype), cap = RAW_BYTES / element, wanted = 1, runs = 1;
     plan plan = {.block = p->loops, .span = 1, .chunk = 1};
-    bool small = whole_span(p) * element <= SPAN_BYTES;
+    bool small = t->bytes <= SMALL_TENSOR;
     while (plan.block > 0) {
         const tsr_loop *l = &p->loop[plan.block - 1];
         bool dense = plan.span == wanted && l->src == plan.span;
@@ -187,7 +180,7 @@ tsr_status tsr_gather_piece(tsr_gather *g, const tsr_tensor_info *t, const tsr_p
 {
     tsr_piece p = *piece;
     if (p.loops == 0) p.loop[p.loops++] = (tsr_loop){1, 1, 1};
-    plan plan = make_plan(&p, tsr_dtype_bytes(t->dtype));
+    plan plan = make_plan(&p, t);
     const tsr_loop *last = &p.loop[p.loops - 1];
     bool plain = t->dtype == g->as && last->src == 1 && last->dst == 1;
     if (plain && plan.block >= p.loops - 1) return read_direct(g, t, &p, dst);
