@@ -105,8 +105,7 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler)
     *scheduler = NULL;
 }
 
-/* Coming
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Coming ---- */
 
 tsr_status tsr_scheduler_submit(tsr_scheduler *s, tsr_request *r)
 {
@@ -145,8 +144,7 @@ static void leave_queue(tsr_scheduler *s, tsr_request *r)
     s->counts.waiting--;
 }
 
-/* Going
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- Going ---- */
 
 static void leave_slot(tsr_scheduler *s, tsr_request *r)
 {
@@ -197,8 +195,7 @@ bool tsr_scheduler_idle(const tsr_scheduler *s)
     return !s->first_waiting && s->n_running == 0;
 }
 
-/* Planning
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Planning ---- */
 
 static bool reads_prompt(const tsr_request *r)
 {
@@ -323,8 +320,7 @@ void tsr_scheduler_plan_shutdown(tsr_scheduler *s, tsr_step_record *record)
     begin_record(s, record, TSR_RECORD_SHUTDOWN);
 }
 
-/* Results
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Results ---- */
 
 static bool among(const int32_t *ids, int32_t n, int32_t id)
 {

@@ -90,8 +90,7 @@ void tsr_slot_table_destroy(tsr_slot_table **slots)
     *slots = NULL;
 }
 
-/* Ids seen
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Ids seen ---- */
 
 static void clear_seen(tsr_slot_table *t, int32_t slot)
 {
@@ -119,8 +118,7 @@ static tsr_status add_seen(tsr_slot_table *t, int32_t slot, int32_t id)
     return TSR_OK;
 }
 
-/* Applying
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Applying ---- */
 
 static tsr_status release(tsr_slot_table *t, int32_t slot)
 {

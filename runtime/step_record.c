@@ -97,8 +97,7 @@ void tsr_step_record_clear(tsr_step_record *record, tsr_record_kind kind, int64_
     record->n_pages = record->n_tokens = record->n_rows = 0;
 }
 
-/* Bytes
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Bytes ---- */
 
 int64_t tsr_step_record_max_bytes(const tsr_step_limits *limits)
 {
@@ -190,8 +189,7 @@ tsr_status tsr_step_record_decode(const void *buffer, int64_t bytes, const tsr_s
     return tsr_step_record_check(record, limits);
 }
 
-/* Checks
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Checks ---- */
 
 static bool within(int64_t value, int64_t least, int64_t most)
 {
