@@ -200,7 +200,7 @@ tsr_status tsr_arena_strdup(tsr_arena *arena, const char *text, const char **out
 
 tsr_status tsr_arena_format(tsr_arena *arena, const char **out, const char *format, ...)
 {
-    void *p;
+    void *p = NULL;
     *out = NULL;
     va_list args, again;
     va_start(args, format);
