@@ -72,7 +72,7 @@ tsr_status tsr_sampling_check(const tsr_sampling *s)
     if (!(s->top_p > 0 && s->top_p <= 1))
         return tsr_fail(TSR_ERR_USAGE, "top_p must be above 0 and at most 1, not %g", s->top_p);
     TSR_TRY(check_number("min_p", s->min_p, 0, 1));
-    TSR_TRY(check_number("repetition_penalty", s->repetition_penalty, 0.01, 100));
+    TSR_TRY(check_number("repetition_penalty", s->repetition_penalty, 0.01f, 100));
     TSR_TRY(check_number("top_k", s->top_k, 0, INT32_MAX));
     return check_number("logprobs", s->logprobs, 0, 1);
 }
@@ -180,7 +180,7 @@ static tsr_status plan_rows(tsr_sampler *s, const float *logits, int64_t ld, con
         n_top += rows[i].n_top;
     }
     p = s->top;
-    TSR_TRY(tsr_grow(&p, &s->top_capacity, n_top, sizeof *s->top, "the sampler's lists"));
+    TSR_TRY(tsr_grow(&p, &s->top_capacity, n_top + 1, sizeof *s->top, "the sampler's lists"));
     s->top = p;
     return TSR_OK;
 }
