@@ -107,7 +107,10 @@ tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n)
         s = tsr_fail(TSR_ERR_USAGE, o->command == TSR_CMD_GENERATE
                                         ? "nothing to continue: give --prompt, --prompt-file or --ids"
                                         : "nothing to work on: give --text or --ids");
-    if (s != TSR_OK) tsr_inputs_free(&inputs, *n);
+    if (s != TSR_OK) {
+        tsr_inputs_free(&inputs, *n);
+        *n = 0;
+    }
     *out = inputs;
     return s;
 }

@@ -43,14 +43,27 @@ static tsr_status finish_output(tsr_status status)
     return status == TSR_OK ? tsr_fail(TSR_ERR_IO, "standard output cannot be written") : status;
 }
 
+static tsr_status unknown_command(const char *name)
+{
+    const char *nearest = NULL;
+    int least = 4;
+    for (int i = 0; i < N_COMMANDS; i++) {
+        int d = tsr_name_distance(name, commands[i].name);
+        if (d < least) nearest = commands[i].name, least = d;
+    }
+    if (nearest)
+        return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; did you mean %s?", name, nearest);
+    return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; `tessera --help` lists all", name);
+}
+
 static tsr_status dispatch(tsr_world *world, int argc, char **argv)
 {
     static tsr_options options; /* large; one per process */
     bool speaks = tsr_world_rank(world) == 0;
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
+    if (argc < 2) return tsr_fail(TSR_ERR_USAGE, "no command was given; `tessera --help` lists all");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         if (speaks) print_usage();
-        return argc < 2 ? tsr_fail(TSR_ERR_USAGE, "no command was given") : TSR_OK;
+        return TSR_OK;
     }
     if (strcmp(argv[1], "--version") == 0) {
         if (speaks) printf("tessera %s\n", tsr_version());
@@ -67,7 +80,7 @@ static tsr_status dispatch(tsr_world *world, int argc, char **argv)
                       tsr_world_size(world) > 1 ? tsr_world_rank(world) : -1);
         return commands[i].run(world, &options);
     }
-    return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; `tessera --help` lists all", argv[1]);
+    return unknown_command(argv[1]);
 }
 
 static void on_signal(int number)

@@ -24,8 +24,7 @@ static const option_row table[] = {
 #undef TSR_OPTION_ROW
 };
 
-/* Edit distance of two short names, for "did you mean". */
-static int distance(const char *a, const char *b)
+int tsr_name_distance(const char *a, const char *b)
 {
     enum { LONGEST = 40 };
     int n = (int)strlen(a), m = (int)strlen(b), row[LONGEST + 1];
@@ -44,11 +43,11 @@ static int distance(const char *a, const char *b)
     return row[m];
 }
 
-static tsr_status unknown(const char *command, const char *name)
+static tsr_status unknown(const char *command, int commands, const char *name)
 {
     int best = -1, nearest = 4;
     for (int i = 0; i < TSR_OPTION_COUNT; i++) {
-        int d = distance(name, table[i].name);
+        int d = table[i].commands & commands ? tsr_name_distance(name, table[i].name) : nearest;
         if (d < nearest) best = i, nearest = d;
     }
     if (best >= 0)
@@ -69,7 +68,7 @@ static tsr_status find(const char *command, int commands, const char *name, size
         *out = (tsr_option_id)i;
         return TSR_OK;
     }
-    return unknown(command, copy);
+    return unknown(command, commands, copy);
 }
 
 static tsr_status read_number(const option_row *row, const char *text, tsr_option_id id, tsr_options *o)

@@ -119,6 +119,9 @@ tsr_status tsr_options_parse(int command, int argc, char **argv, tsr_options *ou
 /* Prints the options of a command: name, value, default, range, help. */
 void tsr_options_help(int command);
 
+/* Edit distance of two names, for "did you mean"; names longer than 40 bytes are far from all others. */
+int tsr_name_distance(const char *a, const char *b);
+
 int tsr_options_count(const tsr_options *o, tsr_option_id list); /* how often a LIST option was given */
 
 #endif
