@@ -63,6 +63,7 @@ static inline uint16_t f32_to_bf16(float f)
     return (uint16_t)((rounded & ~is_nan) | ((bits >> 16 | 0x40) & is_nan));
 }
 
+/* Of F16, BF16 or F64. */
 static void to_f32(tsr_dtype from, const void *restrict in, float *restrict out, int64_t n)
 {
     const uint16_t *h = in;
@@ -71,28 +72,24 @@ static void to_f32(tsr_dtype from, const void *restrict in, float *restrict out,
         for (int64_t i = 0; i < n; i++) out[i] = as_float((uint32_t)h[i] << 16);
     else if (from == TSR_F16)
         for (int64_t i = 0; i < n; i++) out[i] = f16_to_f32(h[i]);
-    else if (from == TSR_F64)
-        for (int64_t i = 0; i < n; i++) out[i] = (float)d[i];
     else
-        memcpy(out, in, (size_t)n * sizeof *out);
+        for (int64_t i = 0; i < n; i++) out[i] = (float)d[i];
 }
 
-static void from_f32(const float *restrict in, tsr_dtype to, void *restrict out, int64_t n)
+/* To F16 or BF16. */
+static void from_f32(const float *restrict in, tsr_dtype to, uint16_t *restrict out, int64_t n)
 {
-    uint16_t *h = out;
     if (to == TSR_BF16)
-        for (int64_t i = 0; i < n; i++) h[i] = f32_to_bf16(in[i]);
-    else if (to == TSR_F16)
-        for (int64_t i = 0; i < n; i++) h[i] = f32_to_f16(in[i]);
+        for (int64_t i = 0; i < n; i++) out[i] = f32_to_bf16(in[i]);
     else
-        memcpy(out, in, (size_t)n * sizeof *in);
+        for (int64_t i = 0; i < n; i++) out[i] = f32_to_f16(in[i]);
 }
 
 void tsr_convert(tsr_dtype from, const void *in, tsr_dtype to, void *out, int64_t n)
 {
     enum { BLOCK = 2048 };
     float block[BLOCK];
-    int in_bytes = tsr_dtype_bytes(from), out_bytes = tsr_dtype_bytes(to);
+    int in_bytes = tsr_dtype_bytes(from);
     if (from == to)
         memcpy(out, in, (size_t)(n * in_bytes));
     else if (to == TSR_F32)
@@ -103,6 +100,6 @@ void tsr_convert(tsr_dtype from, const void *in, tsr_dtype to, void *out, int64_
         for (int64_t i = 0; i < n; i += BLOCK) {
             int64_t m = tsr_min(BLOCK, n - i);
             to_f32(from, (const char *)in + i * in_bytes, block, m);
-            from_f32(block, to, (char *)out + i * out_bytes, m);
+            from_f32(block, to, (uint16_t *)out + i, m);
         }
 }

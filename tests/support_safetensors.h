@@ -1,4 +1,5 @@
-/* support_safetensors.h: for tests: writes checkpoints in the safetensors format into temporary folders.
+/* support_safetensors.h: for tests: writes checkpoints in the safetensors format into temporary folders (in
+ * $TMPDIR, or in memory where /dev/shm is there).
  *
  *     char folder[ST_PATH];
  *     st_folder_create(folder);
@@ -40,7 +41,8 @@ static inline void st_need(int ok, const char *what)
 static inline void st_folder_create(char folder[ST_PATH])
 {
     const char *base = getenv("TMPDIR");
-    snprintf(folder, ST_PATH, "%s/tessera-test-XXXXXX", base && strlen(base) < ST_PATH / 2 ? base : "/tmp");
+    if (!base || strlen(base) > ST_PATH / 2) base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    snprintf(folder, ST_PATH, "%s/tessera-test-XXXXXX", base);
     st_need(mkdtemp(folder) != NULL, folder);
 }
 

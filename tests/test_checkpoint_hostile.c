@@ -274,6 +274,16 @@ static void indexes_that_mislead_are_refused(void **state)
     expect_failure("long name", TSR_ERR_FORMAT, index_file, "plain name");
 }
 
+static void an_index_of_absurd_size_is_refused_unread(void **state)
+{
+    (void)state;
+    char path[ST_PATH];
+    st_write_text(folder, index_file, "{}");
+    st_path(path, folder, index_file);
+    assert_int_equal(truncate(path, 1LL << 40), 0); /* a hole: takes no space */
+    expect_failure("1 TiB", TSR_ERR_FORMAT, index_file, "at most 100000000 are accepted");
+}
+
 static void a_tensor_in_two_shards_is_refused(void **state)
 {
     (void)state;
@@ -420,6 +430,7 @@ int main(void)
         TEST(names_cannot_break_the_message),
         TEST(things_that_are_no_files_are_refused),
         TEST(indexes_that_mislead_are_refused),
+        TEST(an_index_of_absurd_size_is_refused_unread),
         TEST(a_tensor_in_two_shards_is_refused),
         TEST(a_broken_shard_is_named),
         TEST(a_damaged_single_file_is_refused_or_still_valid),

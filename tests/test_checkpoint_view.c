@@ -286,6 +286,12 @@ static void operations_that_do_not_fit_are_refused(void **state)
     REFUSED(tsr_view_concat(arena, 0, 2, (const tsr_view *[]){w, u}, &v), TSR_ERR_FORMAT, "[6, 5]");
     REFUSED(tsr_view_concat(arena, 0, 2, (const tsr_view *[]){w, reshape(w, SHAPE(24))}, &v), TSR_ERR_FORMAT,
             "[24]");
+    const tsr_view *long_one = tensor("long", SHAPE(INT64_MAX / 2 + 1)),
+                   *wide_one = tensor("wide", SHAPE(1 << 30, 1LL << 32));
+    REFUSED(tsr_view_concat(arena, 0, 2, (const tsr_view *[]){long_one, long_one}, &v), TSR_ERR_FORMAT,
+            "too large");
+    REFUSED(tsr_view_concat(arena, 0, 2, (const tsr_view *[]){wide_one, wide_one}, &v), TSR_ERR_FORMAT,
+            "too large");
     REFUSED(tsr_view_concat(arena, 2, 2, (const tsr_view *[]){w, w}, &v), TSR_ERR_INTERNAL, "axis 2");
     REFUSED(tsr_view_concat(arena, 0, 0, (const tsr_view *[]){w}, &v), TSR_ERR_INTERNAL, "0 views");
 }
