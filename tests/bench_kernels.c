@@ -4,8 +4,8 @@
  *     bench_kernels [ISA [DTYPE [MIN_SECONDS]]]      e.g. bench_kernels avx512 bf16 0.3
  *
  * For each matrix shape [out, in] and number of rows M: GFLOP/s of linear, and for few rows GB/s of weights
- * read. Copies of the matrix, 256 MiB in all, take turns, as the layers of a model do, so that weights come
- * from memory.
+ * read, beside the GB/s that plain reading reached in passes between them. Copies of the matrix, 256 MiB in
+ * all, take turns, as the layers of a model do, so that weights come from memory.
  */
 #include "base/memory.h"
 #include "layers/cpu/cpu_kernels.h"
@@ -25,27 +25,20 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Sums the pool as 64-bit words with many independent chains; the best of several passes, GB/s. */
+/* Sums the pool as 64-bit words with many independent chains: GB/s. */
 static double read_bandwidth(const uint64_t *words, int64_t n)
 {
-    double best = 0;
     volatile uint64_t sink;
-    for (int pass = 0; pass < 5; pass++) {
-        uint64_t sum[32] = {0};
-        double begin = now();
-        for (int64_t i = 0; i + 32 <= n; i += 32) {
-            __builtin_prefetch(words + i + 512);
-            __builtin_prefetch(words + i + 520);
-            __builtin_prefetch(words + i + 528);
-            __builtin_prefetch(words + i + 536);
-            for (int j = 0; j < 32; j++) sum[j] += words[i + j];
-        }
-        double rate = (double)n * 8 / (now() - begin) / 1e9;
-        for (int j = 0; j < 32; j++) sink = sum[j];
-        (void)sink;
-        if (rate > best) best = rate;
+    uint64_t sum[32] = {0};
+    double begin = now();
+    for (int64_t i = 0; i + 32 <= n; i += 32) {
+        for (int j = 0; j < 32; j += 8) __builtin_prefetch(words + i + 256 + j);
+        for (int j = 0; j < 32; j++) sum[j] += words[i + j];
     }
-    return best;
+    double rate = (double)n * 8 / (now() - begin) / 1e9;
+    for (int j = 0; j < 32; j++) sink = sum[j];
+    (void)sink;
+    return rate;
 }
 
 typedef struct bench {
@@ -57,55 +50,53 @@ typedef struct bench {
     double seconds;
 } bench;
 
-/* Best time of one product, over calls that walk through the copies for at least b->seconds. */
-static double time_product(const bench *b, int32_t rows, int64_t n, int64_t k)
+/* One product of `rows` rows by copy number `copy` of an n x k matrix. */
+static void product(const bench *b, int32_t rows, int64_t n, int64_t k, int64_t copy)
 {
-    int64_t bytes = tsr_packed_bytes(b->dtype, n, k), copies = POOL_BYTES / bytes, copy = 0;
     tsr_step step = {.n_tokens = rows};
+    tsr_weight_data w = {b->dtype, TSR_PACK_PANELS, n, k,
+                         b->weights + copy * tsr_packed_bytes(b->dtype, n, k)};
+    tsr_call call = {.op = TSR_OP_LINEAR,
+                     .in = {{b->x, k, k, 0}},
+                     .out = {{b->out, n, n, 0}},
+                     .weight = {&w},
+                     .shared = b->shared};
+    for (int phase = 0; phase < 2; phase++) {
+        tsr_worker worker = {.n_threads = 1, .phase = phase, .scratch = b->scratch};
+        b->set->kernel[TSR_OP_LINEAR](&call, &step, &worker);
+    }
+}
+
+/* Many rows: the best GFLOP/s of single products, over at least b->seconds. */
+static void run_products(const bench *b, int32_t rows, int64_t n, int64_t k)
+{
+    int64_t copies = POOL_BYTES / tsr_packed_bytes(b->dtype, n, k), copy = 0;
     double best = 1e9, end = now() + b->seconds;
     do {
-        tsr_weight_data w = {b->dtype, TSR_PACK_PANELS, n, k, b->weights + copy * bytes};
-        tsr_call call = {.op = TSR_OP_LINEAR,
-                         .in = {{b->x, k, k, 0}},
-                         .out = {{b->out, n, n, 0}},
-                         .weight = {&w},
-                         .shared = b->shared};
         double begin = now();
-        for (int phase = 0; phase < 2; phase++) {
-            tsr_worker worker = {.n_threads = 1, .phase = phase, .scratch = b->scratch};
-            b->set->kernel[TSR_OP_LINEAR](&call, &step, &worker);
-        }
+        product(b, rows, n, k, copy);
         double t = now() - begin;
         if (t < best) best = t;
         copy = (copy + 1) % copies;
     } while (now() < end);
-    return best;
+    printf("  M=%d %.0f GF", rows, 2.0 * rows * (double)n * (double)k / best / 1e9);
 }
 
-/* Mean time of one product of one row over whole walks through the pool: what decoding sees. */
-static double time_walk(const bench *b, int32_t rows, int64_t n, int64_t k)
+/* Few rows: GB/s of weights over walks through the whole pool, alternating with plain reading; the best of
+ * each. */
+static void run_walks(const bench *b, int32_t rows, int64_t n, int64_t k)
 {
     int64_t bytes = tsr_packed_bytes(b->dtype, n, k), copies = POOL_BYTES / bytes;
-    tsr_step step = {.n_tokens = rows};
-    double best = 1e9;
-    for (int pass = 0; pass < 4; pass++) {
+    double best = 0, best_read = 0;
+    for (int pass = 0; pass < 5; pass++) {
         double begin = now();
-        for (int64_t copy = 0; copy < copies; copy++) {
-            tsr_weight_data w = {b->dtype, TSR_PACK_PANELS, n, k, b->weights + copy * bytes};
-            tsr_call call = {.op = TSR_OP_LINEAR,
-                             .in = {{b->x, k, k, 0}},
-                             .out = {{b->out, n, n, 0}},
-                             .weight = {&w},
-                             .shared = b->shared};
-            for (int phase = 0; phase < 2; phase++) {
-                tsr_worker worker = {.n_threads = 1, .phase = phase, .scratch = b->scratch};
-                b->set->kernel[TSR_OP_LINEAR](&call, &step, &worker);
-            }
-        }
-        double t = (now() - begin) / (double)copies;
-        if (t < best) best = t;
+        for (int64_t copy = 0; copy < copies; copy++) product(b, rows, n, k, copy);
+        double rate = (double)(bytes * copies) / (now() - begin) / 1e9;
+        double read = read_bandwidth((const uint64_t *)b->weights, POOL_BYTES / 8);
+        if (rate > best) best = rate;
+        if (read > best_read) best_read = read;
     }
-    return best;
+    printf("  M=%d %.1f/%.1f GB/s", rows, best, best_read);
 }
 
 static void run(const bench *b)
@@ -117,13 +108,10 @@ static void run(const bench *b)
         printf("%-10s %-8s %5lld x %4lld:", b->set->isa, tsr_dtype_name(b->dtype), (long long)n,
                (long long)k);
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-            double flops = 2.0 * rows[i] * (double)n * (double)k;
-            double bytes = (double)tsr_packed_bytes(b->dtype, n, k);
-            double t = rows[i] <= 16 ? time_walk(b, rows[i], n, k) : time_product(b, rows[i], n, k);
             if (rows[i] <= 16)
-                printf("  M=%d %.1f GB/s", rows[i], bytes / t / 1e9);
+                run_walks(b, rows[i], n, k);
             else
-                printf("  M=%d %.0f GF", rows[i], flops / t / 1e9);
+                run_products(b, rows[i], n, k);
             fflush(stdout);
         }
         printf("\n");
@@ -155,8 +143,6 @@ int main(int argc, char **argv)
     if (!b.set) return fprintf(stderr, "this instruction set is unknown or does not run here\n"), 1;
     if (!prepare(&b)) return fprintf(stderr, "%s\n", tsr_error_text()), 1;
     if (b.set->thread_init) b.set->thread_init();
-    printf("read bandwidth of one thread: %.1f GB/s\n",
-           read_bandwidth((const uint64_t *)b.weights, POOL_BYTES / 8));
     static const tsr_dtype dtypes[] = {TSR_BF16, TSR_F16, TSR_F32};
     for (int d = 0; d < 3; d++) {
         tsr_dtype only = dtypes[d];
@@ -164,7 +150,5 @@ int main(int argc, char **argv)
         b.dtype = dtypes[d];
         run(&b);
     }
-    printf("read bandwidth of one thread: %.1f GB/s\n",
-           read_bandwidth((const uint64_t *)b.weights, POOL_BYTES / 8));
     return 0;
 }

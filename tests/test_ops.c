@@ -16,19 +16,20 @@ static void check_call(const char *what, const tsr_call *call, const tsr_step *s
                        const double *want, double floor, double tolerance)
 {
     int64_t rows = tsr_rows_of(&call->out[0], step);
-    FOR_EACH_SET(set) for (int threads = 1; threads <= 3; threads++) for (int in = -1; in <= over; in++)
-    {
-        if (in >= 0 && in != over) continue;
-        tsr_call c = *call;
-        tsr_operand out =
-            in >= 0 ? copy_operand(&call->in[in], rows) : make_operand(rows, call->out[0].cols, 9);
-        out.selected = call->out[0].selected;
-        if (in >= 0) c.in[in] = out;
-        c.out[0] = out;
-        run_call(set, &c, step, threads);
-        check_close(what, set->isa, &out, want, rows, floor, tolerance);
-        free(out.data);
-    }
+    FOR_EACH_SET (set)
+        for (int threads = 1; threads <= 3; threads++)
+            for (int in = -1; in <= over; in++) {
+                if (in >= 0 && in != over) continue;
+                tsr_call c = *call;
+                tsr_operand out =
+                    in >= 0 ? copy_operand(&call->in[in], rows) : make_operand(rows, call->out[0].cols, 9);
+                out.selected = call->out[0].selected;
+                if (in >= 0) c.in[in] = out;
+                c.out[0] = out;
+                run_call(set, &c, step, threads);
+                check_close(what, set->isa, &out, want, rows, floor, tolerance);
+                free(out.data);
+            }
 }
 
 /* Activations
@@ -86,7 +87,7 @@ static void test_activations(void **state)
 {
     (void)state;
     for (int kind = 0; kind < TSR_ACT_COUNT; kind++) {
-        FOR_EACH_SHAPE(rows, cols) check_activation((tsr_activation)kind, rows, cols, 8);
+        FOR_EACH_SHAPE (rows, cols) check_activation((tsr_activation)kind, rows, cols, 8);
         check_activation((tsr_activation)kind, 2, 1000, 0.5f);
         check_activation((tsr_activation)kind, 2, 1000, 1e-4f);
         check_activation((tsr_activation)kind, 2, 1000, 200);
@@ -98,23 +99,23 @@ static void test_activation_specials(void **state)
 {
     (void)state;
     tsr_step step = make_step(1);
-    FOR_EACH_SET(set) for (int kind = 0; kind < TSR_ACT_COUNT; kind++)
-    {
-        float x[20] = {INFINITY, NAN, -1e30f, 1e30f, 0}, out[20];
-        tsr_call call = {.op = TSR_OP_ACT,
-                         .in = {{.data = x, .ld = 20, .cols = 20}},
-                         .out = {{.data = out, .ld = 20, .cols = 20}},
-                         .attrs.act.kind = (tsr_activation)kind};
-        run_call(set, &call, &step, 1);
-        assert_true(isnan(out[1]));
-        for (int i = 0; i < 5; i++) {
-            double want = activation((tsr_activation)kind, x[i]);
-            if (i != 1 && isfinite(want) && fabs(want) < 1e35)
-                assert_true(fabs(out[i] - want) <= 1e-5 * fabs(want));
-            else if (i != 1)
-                assert_true(out[i] > 1e35f);
+    FOR_EACH_SET (set)
+        for (int kind = 0; kind < TSR_ACT_COUNT; kind++) {
+            float x[20] = {INFINITY, NAN, -1e30f, 1e30f, 0}, out[20];
+            tsr_call call = {.op = TSR_OP_ACT,
+                             .in = {{.data = x, .ld = 20, .cols = 20}},
+                             .out = {{.data = out, .ld = 20, .cols = 20}},
+                             .attrs.act.kind = (tsr_activation)kind};
+            run_call(set, &call, &step, 1);
+            assert_true(isnan(out[1]));
+            for (int i = 0; i < 5; i++) {
+                double want = activation((tsr_activation)kind, x[i]);
+                if (i != 1 && isfinite(want) && fabs(want) < 1e35)
+                    assert_true(fabs(out[i] - want) <= 1e-5 * fabs(want));
+                else if (i != 1)
+                    assert_true(out[i] > 1e35f);
+            }
         }
-    }
     free_step(&step);
 }
 
@@ -134,19 +135,21 @@ static void norm_reference(tsr_norm_kind kind, double eps, const double *x, cons
 static void check_add_norm(tsr_call *call, const tsr_step *step, const double *sum, const double *normed)
 {
     int64_t rows = step->n_tokens;
-    FOR_EACH_SET(set) for (int threads = 1; threads <= 3; threads++) for (int over = -1; over < 2; over++)
-    {
-        tsr_call c = *call;
-        c.op = TSR_OP_ADD_NORM;
-        c.out[0] = make_operand(rows, call->out[0].cols, 9);
-        c.out[1] = over < 0 ? make_operand(rows, call->out[0].cols, 9) : copy_operand(&call->in[over], rows);
-        if (over >= 0) c.in[over] = c.out[1];
-        run_call(set, &c, step, threads);
-        check_close("add_norm", set->isa, &c.out[0], normed, rows, 1, 2e-6);
-        check_close("add_norm (sum)", set->isa, &c.out[1], sum, rows, 1, 1e-7);
-        free(c.out[0].data);
-        free(c.out[1].data);
-    }
+    FOR_EACH_SET (set)
+        for (int threads = 1; threads <= 3; threads++)
+            for (int over = -1; over < 2; over++) {
+                tsr_call c = *call;
+                c.op = TSR_OP_ADD_NORM;
+                c.out[0] = make_operand(rows, call->out[0].cols, 9);
+                c.out[1] =
+                    over < 0 ? make_operand(rows, call->out[0].cols, 9) : copy_operand(&call->in[over], rows);
+                if (over >= 0) c.in[over] = c.out[1];
+                run_call(set, &c, step, threads);
+                check_close("add_norm", set->isa, &c.out[0], normed, rows, 1, 2e-6);
+                check_close("add_norm (sum)", set->isa, &c.out[1], sum, rows, 1, 1e-7);
+                free(c.out[0].data);
+                free(c.out[1].data);
+            }
 }
 
 static void check_norms(tsr_norm_kind kind, int64_t rows, int64_t cols, int affine)
@@ -192,11 +195,11 @@ static void check_norms(tsr_norm_kind kind, int64_t rows, int64_t cols, int affi
 static void test_norms(void **state)
 {
     (void)state;
-    FOR_EACH_SHAPE(rows, cols) for (int affine = 0; affine < 3; affine++)
-    {
-        check_norms(TSR_NORM_LAYER, rows, cols, affine);
-        check_norms(TSR_NORM_RMS, rows, cols, affine);
-    }
+    FOR_EACH_SHAPE (rows, cols)
+        for (int affine = 0; affine < 3; affine++) {
+            check_norms(TSR_NORM_LAYER, rows, cols, affine);
+            check_norms(TSR_NORM_RMS, rows, cols, affine);
+        }
 }
 
 /* Rotary embedding
@@ -353,17 +356,17 @@ static void test_all_reduce(void **state)
     static const tsr_comm_ops ops = {"recording", record};
     float data[7 * 11];
     tsr_step step = make_step(7);
-    FOR_EACH_SET(set) for (int status = 0; status < 2; status++)
-    {
-        recording_comm comm = {.comm = {.ops = &ops, .size = 2}, .status = status ? TSR_ERR_DEADLINE : 0};
-        tsr_operand v = {.data = data, .ld = 11, .cols = 11};
-        tsr_call call = {.op = TSR_OP_ALL_REDUCE, .in = {v}, .out = {v}, .comm = &comm.comm};
-        assert_int_equal(run_call(set, &call, &step, 3), comm.status);
-        assert_ptr_equal(comm.data, data);
-        assert_int_equal(comm.n, 77);
-        assert_int_equal(comm.calls, 3);
-        assert_int_equal(comm.threads_seen, 7);
-    }
+    FOR_EACH_SET (set)
+        for (int status = 0; status < 2; status++) {
+            recording_comm comm = {.comm = {.ops = &ops, .size = 2}, .status = status ? TSR_ERR_DEADLINE : 0};
+            tsr_operand v = {.data = data, .ld = 11, .cols = 11};
+            tsr_call call = {.op = TSR_OP_ALL_REDUCE, .in = {v}, .out = {v}, .comm = &comm.comm};
+            assert_int_equal(run_call(set, &call, &step, 3), comm.status);
+            assert_ptr_equal(comm.data, data);
+            assert_int_equal(comm.n, 77);
+            assert_int_equal(comm.calls, 3);
+            assert_int_equal(comm.threads_seen, 7);
+        }
     free_step(&step);
 }
 
@@ -374,8 +377,7 @@ static void test_tables(void **state)
     assert_string_equal(tsr_op_table[TSR_OP_ADD_NORM].name, "add_norm");
     assert_int_equal(tsr_op_table[TSR_OP_ATTENTION].phases, 2);
     assert_int_equal(tsr_op_table[TSR_OP_ALL_REDUCE].shard, TSR_SHARD_COLLECTIVE);
-    FOR_EACH_SET(set)
-    {
+    FOR_EACH_SET (set) {
         assert_string_equal(set->isa, all_isas[isa_]);
         for (int op = 0; op < TSR_OP_COUNT; op++) assert_non_null(set->kernel[op]);
     }

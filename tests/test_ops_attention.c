@@ -171,18 +171,17 @@ static const int32_t chunks[][SEQUENCES] = {{1000, 1000, 1000}, {1, 1, 1}, {17, 
 static void check_scene(const model *m, tsr_dtype dtype, const int32_t *length)
 {
     scene s = make_scene(m, dtype, length);
-    FOR_EACH_SET(set)
-    for (int threads = 1; threads <= 3; threads++) for (size_t c = 0; c < sizeof chunks / sizeof chunks[0];
-                                                        c++)
-    {
-        int32_t done[SEQUENCES] = {0};
-        int64_t cached = (int64_t)SEQUENCES * MAX_PAGES * m->kv_heads * PAGE * tsr_dtype_bytes(dtype);
-        memset(s.cache.k, 0xFF,
-               (size_t)(cached * m->head_dim)); /* NaN: slots never written must not be read */
-        memset(s.cache.v, 0xFF, (size_t)(cached * m->value_dim));
-        while (run_step(&s, set, threads, done, chunks[c])) {
-        }
-    }
+    FOR_EACH_SET (set)
+        for (int threads = 1; threads <= 3; threads++)
+            for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
+                int32_t done[SEQUENCES] = {0};
+                int64_t cached = (int64_t)SEQUENCES * MAX_PAGES * m->kv_heads * PAGE * tsr_dtype_bytes(dtype);
+                memset(s.cache.k, 0xFF,
+                       (size_t)(cached * m->head_dim)); /* NaN: slots never written must not be read */
+                memset(s.cache.v, 0xFF, (size_t)(cached * m->value_dim));
+                while (run_step(&s, set, threads, done, chunks[c])) {
+                }
+            }
     free_scene(&s);
 }
 

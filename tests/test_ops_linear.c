@@ -74,15 +74,15 @@ static void check_shape(tsr_dtype dtype, shape s, bool with_bias)
     reference(&x, &m, with_bias ? b.data : NULL, s.rows, false, exact);
     reference(&x, &m, with_bias ? b.data : NULL, s.rows, true, rounded);
     tsr_step step = make_step((int32_t)s.rows);
-    FOR_EACH_SET(set) for (int threads = 1; threads <= 3; threads++)
-    {
-        tsr_operand out = make_operand(s.rows, s.out, 9);
-        tsr_call call = {
-            .op = TSR_OP_LINEAR, .in = {x}, .out = {out}, .weight = {&m.data, with_bias ? &bias : NULL}};
-        run_call(set, &call, &step, threads);
-        check_product(set->isa, &out, exact, dtype == TSR_BF16 ? rounded : NULL, s.rows, s.cols);
-        free(out.data);
-    }
+    FOR_EACH_SET (set)
+        for (int threads = 1; threads <= 3; threads++) {
+            tsr_operand out = make_operand(s.rows, s.out, 9);
+            tsr_call call = {
+                .op = TSR_OP_LINEAR, .in = {x}, .out = {out}, .weight = {&m.data, with_bias ? &bias : NULL}};
+            run_call(set, &call, &step, threads);
+            check_product(set->isa, &out, exact, dtype == TSR_BF16 ? rounded : NULL, s.rows, s.cols);
+            free(out.data);
+        }
     free_step(&step);
     free(exact);
     free(rounded);
@@ -127,8 +127,7 @@ static void test_same_bits(void **state)
     enum { ROWS = 29 };
     matrix m = make_matrix(TSR_F32, 70, 600);
     tsr_operand x = make_operand(ROWS, 600, 1);
-    FOR_EACH_SET(set)
-    {
+    FOR_EACH_SET (set) {
         tsr_operand all = make_operand(ROWS, 70, 1), one = make_operand(1, 70, 1);
         tsr_step many = make_step(ROWS), single = make_step(1);
         tsr_call call = {.op = TSR_OP_LINEAR, .in = {x}, .out = {all}, .weight = {&m.data}};

@@ -24,25 +24,22 @@ TSR_INLINE void score_keys(tsr_dtype dtype, const int n_rows, const int n_keys, 
                            int key)
 {
     vf acc[TSR_VL];
-    TSR_UNROLL for (int i = 0; i < TSR_VL; i++) acc[i] = (vf){0};
+    TSR_EACH (i, TSR_VL) acc[i] = (vf){0};
     int64_t base = (int64_t)key * r->head_dim;
     for (int d = 0; d < r->head_dim; d += TSR_VL) {
         int n = r->head_dim - d;
         vf q[MOST_ROWS];
-        TSR_UNROLL for (int i = 0; i < n_rows; i++) q[i] =
-            n >= TSR_VL ? v_load(r->q + i * r->q_stride + d) : v_load_n(r->q + i * r->q_stride + d, n);
-        TSR_UNROLL for (int j = 0; j < n_keys; j++)
-        {
+        TSR_EACH (i, n_rows)
+            q[i] = n >= TSR_VL ? v_load(r->q + i * r->q_stride + d) : v_load_n(r->q + i * r->q_stride + d, n);
+        TSR_EACH (j, n_keys) {
             int64_t at = base + (int64_t)j * r->head_dim + d;
             vf x = n >= TSR_VL ? v_load_as(dtype, k, at) : v_load_as_n(dtype, k, at, n);
-            TSR_UNROLL for (int i = 0; i < n_rows; i++) acc[i * n_keys + j] =
-                v_fma(q[i], x, acc[i * n_keys + j]);
+            TSR_EACH (i, n_rows) acc[i * n_keys + j] = v_fma(q[i], x, acc[i * n_keys + j]);
         }
     }
     vf sums = v_sums(acc) * r->scale;
-    TSR_UNROLL for (int i = 0; i < n_rows; i++)
-    {
-        TSR_UNROLL for (int j = 0; j < n_keys; j++) r->s[i][key + j] = sums[i * n_keys + j];
+    TSR_EACH (i, n_rows) {
+        TSR_EACH (j, n_keys) r->s[i][key + j] = sums[i * n_keys + j];
     }
 }
 
@@ -56,7 +53,8 @@ TSR_INLINE void score_tile(tsr_dtype dtype, const int n_rows, rows *r, const tsr
     int key = 0;
     for (; key + n_keys <= tile->n; key += n_keys) score_keys(dtype, n_rows, n_keys, r, tile->k, key);
     for (; key < tile->n; key++) score_keys(dtype, n_rows, 1, r, tile->k, key);
-    for (; key < TSR_KEY_TILE; key++) TSR_UNROLL for (int i = 0; i < n_rows; i++) r->s[i][key] = -INFINITY;
+    for (; key < TSR_KEY_TILE; key++)
+        TSR_EACH (i, n_rows) r->s[i][key] = -INFINITY;
 }
 
 /* o += p v for VALUE_VECTORS or one vector of values from dimension d on; n lanes of the last one exist */
@@ -64,24 +62,19 @@ TSR_INLINE void add_values(tsr_dtype dtype, const int n_rows, const int vectors,
                            const tsr_key_tile *tile, const float *factor, int d)
 {
     vf acc[MOST_ROWS][VALUE_VECTORS];
-    TSR_UNROLL for (int i = 0; i < n_rows; i++)
-    {
-        TSR_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] =
-            v_load(r->o + i * r->o_stride + d + j * TSR_VL) * factor[i];
+    TSR_EACH (i, n_rows) {
+        TSR_EACH (j, vectors) acc[i][j] = v_load(r->o + i * r->o_stride + d + j * TSR_VL) * factor[i];
     }
     for (int key = 0; key < tile->n; key++) {
         int64_t at = (int64_t)key * r->value_dim + d;
-        TSR_UNROLL for (int j = 0; j < vectors; j++)
-        {
+        TSR_EACH (j, vectors) {
             vf v =
                 n >= TSR_VL ? v_load_as(dtype, tile->v, at + j * TSR_VL) : v_load_as_n(dtype, tile->v, at, n);
-            TSR_UNROLL for (int i = 0; i < n_rows; i++) acc[i][j] = v_fma(v_set1(r->s[i][key]), v, acc[i][j]);
+            TSR_EACH (i, n_rows) acc[i][j] = v_fma(v_set1(r->s[i][key]), v, acc[i][j]);
         }
     }
-    TSR_UNROLL for (int i = 0; i < n_rows; i++)
-    {
-        TSR_UNROLL for (int j = 0; j < vectors; j++)
-            v_store(r->o + i * r->o_stride + d + j * TSR_VL, acc[i][j]);
+    TSR_EACH (i, n_rows) {
+        TSR_EACH (j, vectors) v_store(r->o + i * r->o_stride + d + j * TSR_VL, acc[i][j]);
     }
 }
 

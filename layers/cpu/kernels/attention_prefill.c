@@ -93,22 +93,19 @@ TSR_INLINE void product_tile(const int mr, const int nv, bool add, int64_t k, co
                              const float *b, int64_t ldb, float *c, int64_t ldc)
 {
     vf acc[MOST_ROWS][2];
-    TSR_UNROLL for (int i = 0; i < mr; i++)
-    {
-        TSR_UNROLL for (int j = 0; j < nv; j++) acc[i][j] = add ? v_load(c + i * ldc + j * TSR_VL) : (vf){0};
+    TSR_EACH (i, mr) {
+        TSR_EACH (j, nv) acc[i][j] = add ? v_load(c + i * ldc + j * TSR_VL) : (vf){0};
     }
     for (int64_t n = 0; n < k; n++) {
         vf w[2];
-        TSR_UNROLL for (int j = 0; j < nv; j++) w[j] = v_load(b + n * ldb + j * TSR_VL);
-        TSR_UNROLL for (int i = 0; i < mr; i++)
-        {
+        TSR_EACH (j, nv) w[j] = v_load(b + n * ldb + j * TSR_VL);
+        TSR_EACH (i, mr) {
             vf x = v_set1(a[i * lda + n]);
-            TSR_UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_fma(x, w[j], acc[i][j]);
+            TSR_EACH (j, nv) acc[i][j] = v_fma(x, w[j], acc[i][j]);
         }
     }
-    TSR_UNROLL for (int i = 0; i < mr; i++)
-    {
-        TSR_UNROLL for (int j = 0; j < nv; j++) v_store(c + i * ldc + j * TSR_VL, acc[i][j]);
+    TSR_EACH (i, mr) {
+        TSR_EACH (j, nv) v_store(c + i * ldc + j * TSR_VL, acc[i][j]);
     }
 }
 

@@ -19,17 +19,29 @@
 
 enum { TSR_GEMM_DEPTH = 256 };
 
-/* One tile product: c[rows][cols] = or += x w^T over k columns of a panel. */
+/* One tile product: c[rows][cols] = or += x w^T over k columns of one or more neighbouring panels. */
 typedef struct tsr_tile {
-    const void *x; /* [k][rows] float32 (fma), [k / 2][rows][2] bf16 (dot) */
-    const void *w; /* the panel from the first of the k columns on */
+    const void *x;       /* [k][rows] float32 (fma), [k / 2][rows][2] bf16 (dot) */
+    const char *w;       /* the first panel from the first of the k columns on */
+    int64_t panel_bytes; /* from one panel to the next */
+    int panels;
     int64_t k;
     float *c;
     int64_t ldc;
-    int64_t cols;      /* 1 .. TSR_PANEL columns of c exist */
+    int64_t cols;      /* columns of c that exist, 1 .. panels * TSR_PANEL */
     const float *bias; /* [cols] or NULL; added when `first` */
     bool first;        /* set c; otherwise add to it */
 } tsr_tile;
+
+static inline void tsr_tile_advance(tsr_tile *t, int panels)
+{
+    t->w += panels * t->panel_bytes;
+    t->panels -= panels;
+    t->c += panels * TSR_PANEL;
+    t->cols -= panels * TSR_PANEL;
+    if (t->bias) t->bias += panels * TSR_PANEL;
+}
+
 typedef void (*tsr_tile_kernel)(const tsr_tile *t);
 
 /* A way: `prepare` is phase 0 of linear (x into call->shared), `multiply` phase 1. */
@@ -72,8 +84,10 @@ TSR_INLINE int64_t tsr_block_start(int64_t rows, int64_t blocks, int64_t block)
 /* The walk over row blocks, panels and column blocks that fma and dot have in common. A block of x lies at
  * x + first row * x_row_bytes, within it column k at k * rows * x_bytes. */
 typedef struct tsr_gemm_walk {
-    const tsr_tile_kernel *kernels; /* [1 .. most_rows] */
+    const tsr_tile_kernel *tiles;   /* [1 .. most_rows]: one panel, in cache */
+    const tsr_tile_kernel *streams; /* [1 .. most_rows]: any number of panels, from memory */
     int64_t most_rows;
+    int panels; /* to be given to a stream */
     const char *x;
     int64_t x_row_bytes, x_bytes;
 } tsr_gemm_walk;

@@ -1,17 +1,21 @@
 /* gemm_fma.c: products with float32 activations and fused multiply-adds, for weights of every dtype.
  *
- * A tile of up to MOST_ROWS rows by NV vectors of columns lives in registers; for each column k of W it takes
- * NV loads of weights (one instruction or two widen them) and one broadcast per row. Phase 0 interleaves the
- * rows of a block, [k][rows], so that the broadcasts read one stream; a single row is that already.
+ * A block of up to MOST_ROWS rows by some vectors of columns lives in registers; for each column k of W it
+ * takes a load per vector (one instruction or two widen it) and one broadcast per row. Phase 0 interleaves
+ * the rows of a block, [k][rows], so that the broadcasts read one stream; a single row is that already.
+ *
+ * Two kinds of kernel: `tile` takes one panel, whose weights are in cache; `stream`, for the few rows of a
+ * decode step, takes weights from memory, several panels at once where registers allow: more streams keep
+ * memory busier.
  */
 #include "layers/cpu/kernels/gemm.h"
 
 #if TSR_VL == 16
-enum { MOST_ROWS = 12 };
+enum { MOST_ROWS = 12, MOST_VECTORS = 8 };
 #else
-enum { MOST_ROWS = 6 };
+enum { MOST_ROWS = 6, MOST_VECTORS = 8 };
 #endif
-enum { PREFETCH = 4096 }; /* bytes ahead in the weight stream */
+enum { AHEAD = 2048 }; /* bytes that streams prefetch ahead */
 
 TSR_INLINE int width(tsr_dtype dtype)
 {
@@ -47,57 +51,78 @@ TSR_INLINE void store(const tsr_tile *t, vf v, int row, int64_t col)
     }
 }
 
-/* nv vectors of columns from `lane` on */
-TSR_INLINE void strip(tsr_dtype dtype, const int mr, const int nv, const tsr_tile *t, int64_t lane)
+/* Which columns a block covers: vectors `lane`, lane + TSR_VL, ... of each of `panels` panels, nv in all. */
+typedef struct shape {
+    int rows, panels, nv;
+    bool stream;
+} shape;
+
+/* One column k (bf16: the odd or even one of a pair) of all vectors, times all rows. */
+TSR_INLINE void multiply_column(tsr_dtype dtype, const shape s, const tsr_tile *t, int64_t k, int64_t lane,
+                                bool odd, const float *x, vf acc[MOST_ROWS][MOST_VECTORS])
 {
-    vf acc[MOST_ROWS][8];
-    TSR_UNROLL for (int i = 0; i < mr; i++)
-    {
-        TSR_UNROLL for (int j = 0; j < nv; j++) acc[i][j] = (vf){0};
-    }
-    const float *x = t->x;
-    const int step = dtype == TSR_BF16 ? 2 : 1;
-    int64_t k = 0;
-    for (; k + step <= t->k; k += step) {
-        const char *ahead = (const char *)t->w + k * TSR_PANEL * width(dtype) + PREFETCH;
-        TSR_UNROLL for (int line = 0; line < TSR_PANEL * step * width(dtype); line += 64)
-            __builtin_prefetch(ahead + line);
-        TSR_UNROLL for (int odd = 0; odd < step; odd++)
-        {
-            vf w[8];
-            TSR_UNROLL for (int j = 0; j < nv; j++) w[j] = weights(dtype, t->w, k, lane + j * TSR_VL, odd);
-            TSR_UNROLL for (int i = 0; i < mr; i++)
-            {
-                vf a = v_set1(x[i]);
-                TSR_UNROLL for (int j = 0; j < nv; j++) acc[i][j] = v_fma(a, w[j], acc[i][j]);
-            }
-            x += mr;
-        }
-    }
-    for (; k < t->k; k++) /* an odd last column of bf16 */
-        TSR_UNROLL for (int i = 0; i < mr; i++)
-        {
-            TSR_UNROLL for (int j = 0; j < nv; j++) acc[i][j] =
-                v_fma(v_set1(x[i]), weights(dtype, t->w, k, lane + j * TSR_VL, false), acc[i][j]);
-        }
-    TSR_UNROLL for (int i = 0; i < mr; i++)
-    {
-        TSR_UNROLL for (int j = 0; j < nv; j++) store(t, acc[i][j], i, lane + j * TSR_VL);
+    vf w[MOST_VECTORS];
+    const int each = s.nv / s.panels;
+    TSR_EACH (j, s.nv)
+        w[j] =
+            weights(dtype, (const char *)t->w + j / each * t->panel_bytes, k, lane + j % each * TSR_VL, odd);
+    TSR_EACH (i, s.rows) {
+        vf a = v_set1(x[i]);
+        TSR_EACH (j, s.nv) acc[i][j] = v_fma(a, w[j], acc[i][j]);
     }
 }
 
-/* Vectors of columns per strip: what leaves room in the registers; few rows take a whole panel in one pass.
- */
-TSR_INLINE void tile(tsr_dtype dtype, const int mr, const tsr_tile *t)
+TSR_INLINE void block(tsr_dtype dtype, const shape s, const tsr_tile *t, int64_t lane)
 {
-    const int whole = TSR_PANEL / TSR_VL, nv = mr == 1 || whole == 2 ? whole : 2;
-    for (int64_t lane = 0; lane < t->cols; lane += nv * TSR_VL) strip(dtype, mr, nv, t, lane);
+    vf acc[MOST_ROWS][MOST_VECTORS];
+    TSR_EACH (i, s.rows) {
+        TSR_EACH (j, s.nv) acc[i][j] = (vf){0};
+    }
+    const float *x = t->x;
+    const int step = dtype == TSR_BF16 ? 2 : 1, each = s.nv / s.panels;
+    int64_t k = 0;
+    for (; k + step <= t->k; k += step, x += step * s.rows) {
+        if (s.stream)
+            TSR_EACH (p, s.panels) {
+                const char *ahead =
+                    (const char *)t->w + p * t->panel_bytes + k * TSR_PANEL * width(dtype) + AHEAD;
+                for (int line = 0; line < TSR_PANEL * step * width(dtype); line += 64)
+                    __builtin_prefetch(ahead + line);
+            }
+        multiply_column(dtype, s, t, k, lane, false, x, acc);
+        if (step == 2) multiply_column(dtype, s, t, k, lane, true, x + s.rows, acc);
+    }
+    if (k < t->k) multiply_column(dtype, s, t, k, lane, false, x, acc); /* an odd last column of bf16 */
+    TSR_EACH (i, s.rows) {
+        TSR_EACH (j, s.nv) store(t, acc[i][j], i, j / each * TSR_PANEL + lane + j % each * TSR_VL);
+    }
+}
+
+/* Panels that a stream of mr rows takes at once, and vectors per block: what leaves room in the registers. */
+TSR_INLINE int streams(int64_t mr)
+{
+    if (TSR_VL == 16) return mr == 1 ? 4 : mr <= 6 ? 2 : 1;
+    return TSR_VL == 8 && mr == 1 ? 2 : 1;
+}
+
+TSR_INLINE void tile(tsr_dtype dtype, const int mr, bool stream, const int panels, const tsr_tile *t)
+{
+    const int whole = TSR_PANEL / TSR_VL, each = mr == 1 || whole == 2 ? whole : 2;
+    const shape s = {mr, panels, each * panels, stream};
+    for (int64_t lane = 0; lane < TSR_PANEL; lane += each * TSR_VL) block(dtype, s, t, lane);
 }
 
 #define TSR_TILE(dtype, mr)                                                                                  \
     static void tile_##dtype##_##mr(const tsr_tile *t)                                                       \
     {                                                                                                        \
-        tile(TSR_##dtype, mr, t);                                                                            \
+        tile(TSR_##dtype, mr, false, 1, t);                                                                  \
+    }                                                                                                        \
+    static void stream_##dtype##_##mr(const tsr_tile *t)                                                     \
+    {                                                                                                        \
+        tsr_tile left = *t;                                                                                  \
+        for (; left.panels >= streams(mr); tsr_tile_advance(&left, streams(mr)))                             \
+            tile(TSR_##dtype, mr, true, streams(mr), &left);                                                 \
+        for (; left.panels > 0; tsr_tile_advance(&left, 1)) tile(TSR_##dtype, mr, true, 1, &left);           \
     }
 #if TSR_VL == 16
 #define TSR_MR_TABLE(X, d)                                                                                   \
@@ -109,12 +134,12 @@ TSR_MR_TABLE(TSR_TILE, F32)
 TSR_MR_TABLE(TSR_TILE, F16)
 TSR_MR_TABLE(TSR_TILE, BF16)
 
-#define TSR_TILE_ENTRY(dtype, mr) [mr] = tile_##dtype##_##mr,
-static const tsr_tile_kernel kernels[][MOST_ROWS + 1] = {
-    [TSR_F32] = {TSR_MR_TABLE(TSR_TILE_ENTRY, F32)},
-    [TSR_F16] = {TSR_MR_TABLE(TSR_TILE_ENTRY, F16)},
-    [TSR_BF16] = {TSR_MR_TABLE(TSR_TILE_ENTRY, BF16)},
-};
+#define TSR_TILE_ENTRY(dtype, mr)   [mr] = tile_##dtype##_##mr,
+#define TSR_STREAM_ENTRY(dtype, mr) [mr] = stream_##dtype##_##mr,
+#define TSR_KERNEL_ROW(dtype)                                                                                \
+    [TSR_##dtype] = {{TSR_MR_TABLE(TSR_TILE_ENTRY, dtype)}, {TSR_MR_TABLE(TSR_STREAM_ENTRY, dtype)}}
+static const tsr_tile_kernel kernels[][2][MOST_ROWS + 1] = {TSR_KERNEL_ROW(F32), TSR_KERNEL_ROW(F16),
+                                                            TSR_KERNEL_ROW(BF16)};
 
 static int64_t shared_bytes(const tsr_call *call, int64_t rows)
 {
@@ -140,8 +165,10 @@ static void multiply(const tsr_call *call, int64_t rows, const tsr_worker *worke
 {
     const tsr_weight_data *w = call->weight[0];
     tsr_gemm_walk walk = {
-        .kernels = kernels[w->dtype],
+        .tiles = kernels[w->dtype][0],
+        .streams = kernels[w->dtype][1],
         .most_rows = MOST_ROWS,
+        .panels = streams(tsr_block_start(rows, tsr_block_count(rows, MOST_ROWS), 1)),
         .x = rows > 1 ? call->shared : (const char *)call->in[0].data,
         .x_row_bytes = w->cols * 4,
         .x_bytes = 4,

@@ -28,45 +28,59 @@ tsr_gemm_part TSR_LOCAL(tsr_gemm_share)(int64_t row_blocks, int64_t panels, cons
 }
 
 typedef struct place {
-    int64_t panel, block, k;
+    int64_t panel, panels, block, k;
 } place;
 
-static void run_tile(const tsr_gemm_walk *walk, const tsr_call *call, int64_t rows, int64_t blocks, place at)
+static tsr_tile tile_at(const tsr_gemm_walk *walk, const tsr_call *call, int64_t rows, place at, int64_t *mr)
 {
     const tsr_weight_data *w = call->weight[0];
     const tsr_operand *out = &call->out[0];
-    int64_t row = tsr_block_start(rows, blocks, at.block), end = tsr_block_start(rows, blocks, at.block + 1);
-    int64_t column = at.panel * TSR_PANEL, mr = end - row;
-    tsr_tile t = {
-        .x = walk->x + row * walk->x_row_bytes + at.k * mr * walk->x_bytes,
-        .w = (const char *)w->data + at.panel * tsr_panel_bytes(w->dtype, w->cols) +
-             at.k * TSR_PANEL * tsr_dtype_bytes(w->dtype),
+    int64_t blocks = tsr_block_count(rows, walk->most_rows), row = tsr_block_start(rows, blocks, at.block);
+    int64_t column = at.panel * TSR_PANEL, panel_bytes = tsr_panel_bytes(w->dtype, w->cols);
+    *mr = tsr_block_start(rows, blocks, at.block + 1) - row;
+    return (tsr_tile){
+        .x = walk->x + row * walk->x_row_bytes + at.k * *mr * walk->x_bytes,
+        .w = (const char *)w->data + at.panel * panel_bytes + at.k * TSR_PANEL * tsr_dtype_bytes(w->dtype),
+        .panel_bytes = panel_bytes,
+        .panels = (int)at.panels,
         .k = tsr_min(TSR_GEMM_DEPTH, w->cols - at.k),
         .c = out->data + row * out->ld + column,
         .ldc = out->ld,
-        .cols = tsr_min(TSR_PANEL, w->rows - column),
+        .cols = tsr_min(at.panels * TSR_PANEL, w->rows - column),
         .bias = call->weight[1] ? (const float *)call->weight[1]->data + column : NULL,
         .first = at.k == 0,
     };
-    walk->kernels[mr](&t);
+}
+
+static void run_streams(const tsr_gemm_walk *walk, const tsr_call *call, int64_t rows,
+                        const tsr_gemm_part *part)
+{
+    int64_t mr;
+    for (int64_t p = part->panel; p < part->panel_end; p += walk->panels)
+        for (int64_t k = 0; k < call->weight[0]->cols; k += TSR_GEMM_DEPTH) {
+            int64_t panels = tsr_min(walk->panels, part->panel_end - p);
+            tsr_tile t = tile_at(walk, call, rows, (place){p, panels, part->row, k}, &mr);
+            walk->streams[mr](&t);
+        }
 }
 
 void TSR_LOCAL(tsr_gemm_run)(const tsr_gemm_walk *walk, const tsr_call *call, int64_t rows,
                              const tsr_worker *worker)
 {
     const tsr_weight_data *w = call->weight[0];
-    int64_t blocks = tsr_block_count(rows, walk->most_rows), panels = (w->rows + TSR_PANEL - 1) / TSR_PANEL;
+    int64_t blocks = tsr_block_count(rows, walk->most_rows), panels = (w->rows + TSR_PANEL - 1) / TSR_PANEL,
+            mr;
     tsr_gemm_part part = TSR_LOCAL(tsr_gemm_share)(blocks, panels, worker);
     if (part.row_end - part.row == 1) {
-        for (int64_t p = part.panel; p < part.panel_end; p++)
-            for (int64_t k = 0; k < w->cols; k += TSR_GEMM_DEPTH)
-                run_tile(walk, call, rows, blocks, (place){p, part.row, k});
+        run_streams(walk, call, rows, &part);
         return;
     }
     int64_t group = GROUP_ROWS / walk->most_rows;
     for (int64_t g = part.row; g < part.row_end; g += group)
         for (int64_t k = 0; k < w->cols; k += TSR_GEMM_DEPTH)
             for (int64_t p = part.panel; p < part.panel_end; p++)
-                for (int64_t b = g; b < tsr_min(g + group, part.row_end); b++)
-                    run_tile(walk, call, rows, blocks, (place){p, b, k});
+                for (int64_t b = g; b < tsr_min(g + group, part.row_end); b++) {
+                    tsr_tile t = tile_at(walk, call, rows, (place){p, 1, b, k}, &mr);
+                    walk->tiles[mr](&t);
+                }
 }

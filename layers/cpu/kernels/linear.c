@@ -3,7 +3,7 @@
 #include "layers/cpu/kernels/gemm.h"
 
 /* With up to this many rows, float32 multiply-adds keep up with memory. */
-enum { FEW_ROWS = 8 };
+enum { FEW_ROWS = 6 };
 
 static const tsr_gemm *choose(const tsr_call *call, int64_t rows)
 {

@@ -18,8 +18,7 @@ TSR_INLINE float tsr_row_moment(const float *x, int64_t n, float center, int pow
     vf sum[4] = {{0}};
     int64_t c = 0;
     for (; c + 4 * TSR_VL <= n; c += 4 * TSR_VL) {
-        TSR_UNROLL for (int j = 0; j < 4; j++)
-        {
+        TSR_EACH (j, 4) {
             vf d = v_load(x + c + j * TSR_VL) - center;
             sum[j] = power == 1 ? sum[j] + d : v_fma(d, d, sum[j]);
         }

@@ -34,6 +34,8 @@
 #define TSR_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#define TSR_EACH(i, n) TSR_UNROLL for (int i = 0; i < (n); i++)
+
 typedef float vf __attribute__((vector_size(TSR_VL * 4)));
 typedef int32_t vi __attribute__((vector_size(TSR_VL * 4)));
 typedef uint32_t vu __attribute__((vector_size(TSR_VL * 4)));
