@@ -82,6 +82,7 @@ become_root() {
 }
 
 install_missing() {
+    # shellcheck disable=SC2206 # `root` is no word or one
     local root
     if ! has apt-get; then
         say "error: this is no Debian or Ubuntu, so install the equivalents of: ${missing[*]}"
@@ -91,11 +92,22 @@ install_missing() {
         say "error: neither root nor sudo here; have an administrator run: apt-get install ${missing[*]}"
         return 1
     fi
-    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}")
-    say "    ${root}apt-get install --no-install-recommends ${missing[*]}"
-    # A stale package list is no reason to stop: the install below says so itself if it matters.
-    $root apt-get update -q </dev/null >&2 || say "    apt-get update failed; going on with the lists that are here"
-    $root "${install[@]}" </dev/null >&2
+    local apt=($root env DEBIAN_FRONTEND=noninteractive apt-get -q)
+    local install=(install -y --no-install-recommends "${missing[@]}")
+    say "    ${root}apt-get ${install[*]}"
+    # A stale package list is no reason to stop: the install says so itself if it matters.
+    quietly "${apt[@]}" update || say "    apt-get update failed; going on with the lists that are here"
+    quietly "${apt[@]}" "${install[@]}"
+}
+
+# Runs a command that prints hundreds of lines; shows the last of them if it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" </dev/null >"$log" 2>&1 || status=$?
+    if [ $status != 0 ]; then tail -n 15 "$log" >&2; fi
+    rm -f "$log"
+    return $status
 }
 
 # Makes one set of groups present, or explains why it is not.
