@@ -1,15 +1,16 @@
 /* graph.h: a model as mathematics over named checkpoint tensors.
  *
- * A tsr_model owns weights (views, checkpoint/view.h), rope tables, cache layers and one or more named graphs. A graph
- * is a list of nodes in execution order; a node applies an op (layers/ops.h) to values and weights and makes one value
- * (add_norm: two). A value is a matrix: rows are symbolic (the tokens of a step, or the rows selected for output), the
- * columns are fixed. Nothing here knows ranks, devices, number formats or memory: those are passes over the graph.
+ * A tsr_model owns weights (views, checkpoint/view.h), rope tables, cache layers and one or more named
+ * graphs. A graph is a list of nodes in execution order; a node applies an op (layers/ops.h) to values and
+ * weights and makes one value (add_norm: two). A value is a matrix: rows are symbolic (the tokens of a step,
+ * or the rows selected for output), the columns are fixed. Nothing here knows ranks, devices, number formats
+ * or memory: those are passes over the graph.
  *
- * Building: the tsr_graph_* functions check shapes and append; they return the new value through `out` (TSR_NONE on
- * failure). The model owns everything reached from it; arrays move when they grow, so hold indices and not pointers
- * into them.
- * Errors: TSR_ERR_INTERNAL for a graph that does not fit together (a bug of a model file), TSR_ERR_FORMAT where a
- * config asks for impossible sizes, TSR_ERR_MEMORY. Local; not thread-safe.
+ * Building: the tsr_graph_* functions check shapes and append; they return the new value through `out`
+ * (TSR_NONE on failure). The model owns everything reached from it; arrays move when they grow, so hold
+ * indices and not pointers into them. Errors: TSR_ERR_INTERNAL for a graph that does not fit together (a bug
+ * of a model file), TSR_ERR_FORMAT where a config asks for impossible sizes, TSR_ERR_MEMORY. Local; not
+ * thread-safe.
  */
 #ifndef TSR_LAYERS_GRAPH_H
 #define TSR_LAYERS_GRAPH_H
@@ -35,7 +36,8 @@ typedef enum tsr_rows {
 typedef struct tsr_value_info {
     tsr_rows rows;
     int64_t cols;
-    tsr_value parent; /* TSR_NONE, or the value this one is a window of: columns offset .. offset + cols - 1 */
+    tsr_value
+        parent; /* TSR_NONE, or the value this one is a window of: columns offset .. offset + cols - 1 */
     int64_t offset;
 } tsr_value_info;
 
@@ -78,7 +80,8 @@ typedef struct tsr_model {
     const char *name_prefix; /* head prefix that checkpoints may carry or lack ("model.", "transformer.") */
     int64_t vocabulary;      /* rows of the embedding: ids are 0 .. vocabulary - 1 */
     int64_t max_positions;   /* longest context the model was made for */
-    bool positions_are_hard; /* true: a position past max_positions has no embedding at all (learned tables) */
+    bool
+        positions_are_hard; /* true: a position past max_positions has no embedding at all (learned tables) */
     tsr_weight_info *weights;
     int64_t n_weights, weights_capacity;
     tsr_rope *ropes;
@@ -102,8 +105,8 @@ tsr_status tsr_model_add_weight(tsr_model *m, const char *name, const tsr_view *
 /* Shorthands for model files: the tensor `format` names, of the given shape, as a weight. */
 tsr_status tsr_model_vector(tsr_model *m, tsr_weight *out, int64_t n, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-tsr_status tsr_model_matrix(tsr_model *m, tsr_weight *out, int64_t rows, int64_t cols, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+tsr_status tsr_model_matrix(tsr_model *m, tsr_weight *out, int64_t rows, int64_t cols, const char *format,
+                            ...) __attribute__((format(printf, 5, 6)));
 
 /* Appends a node; for the builders below and for passes. Values of `out` must have been added. */
 tsr_status tsr_graph_add_value(tsr_graph *g, tsr_rows rows, int64_t cols, tsr_value *out);
@@ -114,13 +117,13 @@ tsr_status tsr_graph_embed(tsr_graph *g, tsr_weight table, tsr_embed_index index
 /* bias may be TSR_NONE. */
 tsr_status tsr_graph_linear(tsr_graph *g, tsr_value x, tsr_weight w, tsr_weight bias, tsr_value *out);
 /* w and b may be TSR_NONE (an affine-free norm). */
-tsr_status tsr_graph_norm(tsr_graph *g, tsr_value x, tsr_norm_kind kind, float eps, tsr_weight w, tsr_weight b,
-                          tsr_value *out);
+tsr_status tsr_graph_norm(tsr_graph *g, tsr_value x, tsr_norm_kind kind, float eps, tsr_weight w,
+                          tsr_weight b, tsr_value *out);
 tsr_status tsr_graph_add(tsr_graph *g, tsr_value a, tsr_value b, tsr_value *out);
 tsr_status tsr_graph_act(tsr_graph *g, tsr_value x, tsr_activation kind, tsr_value *out);
 tsr_status tsr_graph_gated(tsr_graph *g, tsr_value a, tsr_value b, tsr_activation kind, tsr_value *out);
-tsr_status tsr_graph_rope(tsr_graph *g, tsr_value x, int heads, int head_dim, int rotary_dim, tsr_rope_style style,
-                          int rope, tsr_value *out);
+tsr_status tsr_graph_rope(tsr_graph *g, tsr_value x, int heads, int head_dim, int rotary_dim,
+                          tsr_rope_style style, int rope, tsr_value *out);
 
 typedef struct tsr_attention_spec {
     int heads, kv_heads, head_dim;
@@ -129,8 +132,8 @@ typedef struct tsr_attention_spec {
     long window; /* 0: none */
 } tsr_attention_spec;
 /* Adds the cache layer too. q [T, heads*head_dim], k [T, kv_heads*head_dim], v [T, kv_heads*value_dim]. */
-tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value v, const tsr_attention_spec *spec,
-                               tsr_value *out);
+tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value v,
+                               const tsr_attention_spec *spec, tsr_value *out);
 tsr_status tsr_graph_select_rows(tsr_graph *g, tsr_value x, tsr_value *out);
 
 /* Appends the graph as text, one node a line, for tests and for people:

@@ -1,11 +1,12 @@
 /* rope.h: rotary position tables, with every scaling rule that checkpoints use.
  *
- * A tsr_rope holds the inverse frequencies of the rotated dimensions. Angles of a token depend on its position and,
- * for two rules, on a length: `dynamic` and `longrope` choose their frequencies by how long the sequence is. We take
- * for a token max(length of its prompt, its position + 1): what a reference that sees the whole prompt at once and
- * then decodes with a cache does, and independent of how the prompt is cut into chunks.
- * Formulas: default theta^(-2i/d); the scaled ones as in the papers on position interpolation, NTK-aware scaling, YaRN,
- * LongRoPE and the Llama 3 report. Local; a finished table may be read by many threads.
+ * A tsr_rope holds the inverse frequencies of the rotated dimensions. Angles of a token depend on its
+ * position and, for two rules, on a length: `dynamic` and `longrope` choose their frequencies by how long the
+ * sequence is. We take for a token max(length of its prompt, its position + 1): what a reference that sees
+ * the whole prompt at once and then decodes with a cache does, and independent of how the prompt is cut into
+ * chunks. Formulas: default theta^(-2i/d); the scaled ones as in the papers on position interpolation,
+ * NTK-aware scaling, YaRN, LongRoPE and the Llama 3 report. Local; a finished table may be read by many
+ * threads.
  */
 #ifndef TSR_LAYERS_ROPE_H
 #define TSR_LAYERS_ROPE_H
@@ -21,24 +22,25 @@ typedef enum tsr_rope_kind {
 
 typedef struct tsr_rope {
     tsr_rope_kind kind;
-    int dims;                   /* rotated dimensions, even */
-    int exponent_dims;          /* d of the formulas: dims, or dims - 1 where a config asks for an odd number */
-    const float *inv_freq;      /* [dims/2]; for TSR_ROPE_LONG the short one */
+    int dims;              /* rotated dimensions, even */
+    int exponent_dims;     /* d of the formulas: dims, or dims - 1 where a config asks for an odd number */
+    const float *inv_freq; /* [dims/2]; for TSR_ROPE_LONG the short one */
     const float *inv_freq_long; /* [dims/2], TSR_ROPE_LONG only */
     double theta, factor;       /* TSR_ROPE_DYNAMIC */
     int64_t max_positions;      /* DYNAMIC: where growth begins; LONG: original_positions */
     float attention_factor;     /* multiplies cos and sin (1 unless yarn or longrope) */
 } tsr_rope;
 
-/* Reads theta and scaling from a model's config: `rope_theta` + `rope_scaling` (key `type` or `rope_type`), or the
- * newer `rope_parameters`. `dims` rotated dimensions: an odd number is rounded up, while the exponents keep it, which
- * is what int(head_dim * fraction) = 3 means to the models that were trained so; `theta_keys` are the spellings of the
- * base ("rope_theta", "rotary_emb_base"); `max_positions` the model's. Memory from `arena`. TSR_ERR_FORMAT for a rule
- * we lack (the line lists those we have) or contradictory numbers. */
+/* Reads theta and scaling from a model's config: `rope_theta` + `rope_scaling` (key `type` or `rope_type`),
+ * or the newer `rope_parameters`. `dims` rotated dimensions: an odd number is rounded up, while the exponents
+ * keep it, which is what int(head_dim * fraction) = 3 means to the models that were trained so; `theta_keys`
+ * are the spellings of the base ("rope_theta", "rotary_emb_base"); `max_positions` the model's. Memory from
+ * `arena`. TSR_ERR_FORMAT for a rule we lack (the line lists those we have) or contradictory numbers. */
 tsr_status tsr_rope_from_config(tsr_arena *arena, tsr_object config, int dims, const char *theta_keys,
                                 double default_theta, int64_t max_positions, tsr_rope *out);
 
-/* cos and sin [dims/2] of one position; `length` as above. Angles are rounded to float32, as in the models' training. */
+/* cos and sin [dims/2] of one position; `length` as above. Angles are rounded to float32, as in the models'
+ * training. */
 void tsr_rope_angles(const tsr_rope *rope, int64_t position, int64_t length, float *cos_out, float *sin_out);
 
 #endif

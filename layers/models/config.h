@@ -22,7 +22,8 @@ tsr_status tsr_config_even_head_dim(tsr_object config, int64_t hidden, int64_t h
 /* kv heads must divide the heads. */
 tsr_status tsr_config_check_kv_heads(tsr_object config, int64_t heads, int64_t kv_heads);
 
-/* The part of a head that is rotated, in 0..1: partial_rotary_factor of "rope_parameters", else one of `keys`. */
+/* The part of a head that is rotated, in 0..1: partial_rotary_factor of "rope_parameters", else one of
+ * `keys`. */
 tsr_status tsr_config_rotary_fraction(tsr_object config, const char *keys, double fallback, double *out);
 
 /* Reads the rotary settings for the first `dims` of `head_dim` dimensions and adds the table to the model. */
