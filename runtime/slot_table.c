@@ -20,7 +20,7 @@ struct tsr_slot_table {
     id_set *seen;    /* [max_sequences] */
     int32_t *pages;  /* [max_sequences][pages_per_slot] */
     int32_t pages_per_slot;
-    int32_t *page_owner; /* [n_pages] slot, or -1 */
+    int32_t *page_owner; /* [n_pages] slot + 1, or 0 */
     int64_t *last_step;  /* [max_sequences] number of the last record with a sequence in this slot */
     int32_t *row_ids;    /* [max_rows] what the rows of the last step sampled, -1 for nothing */
     int32_t n_row_ids;
@@ -67,7 +67,6 @@ tsr_status tsr_slot_table_create(const tsr_step_limits *limits, tsr_slot_table *
     }
     for (int32_t i = 0; i < limits->max_sequences; i++)
         t->slots[i].pages = t->pages + (int64_t)i * t->pages_per_slot;
-    for (int32_t i = 0; i < limits->n_pages; i++) t->page_owner[i] = -1;
     *out = t;
     return TSR_OK;
 }
@@ -124,7 +123,7 @@ static tsr_status release(tsr_slot_table *t, int32_t slot)
 {
     tsr_slot *s = &t->slots[slot];
     if (!s->used) return lost("a free slot released:", slot);
-    for (int32_t i = 0; i < s->n_pages; i++) t->page_owner[s->pages[i]] = -1;
+    for (int32_t i = 0; i < s->n_pages; i++) t->page_owner[s->pages[i]] = 0;
     clear_seen(t, slot);
     s->used = false;
     s->n_cached = s->n_pages = 0;
@@ -149,8 +148,8 @@ static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, con
     if (n > t->pages_per_slot || n < tsr_pages_for((int64_t)q->position + q->n_tokens))
         return lost("number of pages", n);
     for (int32_t i = 0; i < q->n_pages; i++) {
-        if (t->page_owner[pages[i]] != -1) return lost("a page in use handed out:", pages[i]);
-        t->page_owner[pages[i]] = q->slot;
+        if (t->page_owner[pages[i]] != 0) return lost("a page in use handed out:", pages[i]);
+        t->page_owner[pages[i]] = q->slot + 1;
         own[s->n_pages++] = pages[i];
     }
     return TSR_OK;

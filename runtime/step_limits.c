@@ -8,7 +8,7 @@ enum {
     MOST_TOKENS = 1 << 20,
     MOST_SEQUENCES = 1 << 16,
     MOST_CONTEXT = 1 << 26,
-    MOST_PAGES = 1 << 26,
+    MOST_PAGES = 1 << 28,
     MOST_IDS = 1 << 26
 };
 

@@ -25,13 +25,20 @@ typedef struct section {
     int32_t count, most;
 } section;
 
+/* Pages that the sequences of one step can begin to use. */
+static int32_t most_pages(const tsr_step_limits *l)
+{
+    int64_t most = (int64_t)l->max_tokens / TSR_PAGE_TOKENS + l->max_sequences;
+    return (int32_t)(most < l->n_pages ? most : l->n_pages);
+}
+
 static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, section out[SECTIONS])
 {
     const section all[SECTIONS] = {
         {r->releases, sizeof *r->releases, r->n_releases, l->max_sequences},
         {r->starts, sizeof *r->starts, r->n_starts, l->max_sequences},
         {r->sequences, sizeof *r->sequences, r->n_sequences, l->max_sequences},
-        {r->pages, sizeof *r->pages, r->n_pages, l->n_pages},
+        {r->pages, sizeof *r->pages, r->n_pages, most_pages(l)},
         {r->ids, sizeof *r->ids, r->n_tokens, l->max_tokens},
         {r->rows, sizeof *r->rows, r->n_rows, l->max_rows},
     };
@@ -52,7 +59,7 @@ static tsr_status make_arrays(tsr_step_record *r, const tsr_step_limits *l)
     r->starts = p;
     TSR_TRY(make_array(l->max_sequences, sizeof *r->sequences, &p));
     r->sequences = p;
-    TSR_TRY(make_array(l->n_pages, sizeof *r->pages, &p));
+    TSR_TRY(make_array(most_pages(l), sizeof *r->pages, &p));
     r->pages = p;
     TSR_TRY(make_array(l->max_tokens, sizeof *r->ids, &p));
     r->ids = p;

@@ -69,13 +69,12 @@ typedef struct tsr_step_record {
     int64_t number; /* 1, 2, 3, ... */
     tsr_record_kind kind;
     int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows;
-    int32_t *releases;        /* slots; [max_sequences] */
-    tsr_record_start *starts; /* [max_sequences], in the order of the sequences that use them */
-    tsr_record_sequence
-        *sequences;       /* [max_sequences]: those that decode first, then those with prompt tokens */
-    int32_t *pages;       /* [limits.n_pages] new pages, sequence after sequence */
-    int32_t *ids;         /* [max_tokens], sequence after sequence */
-    tsr_record_row *rows; /* [max_rows] */
+    int32_t *releases;              /* [max_sequences] slots */
+    tsr_record_start *starts;       /* [max_sequences] in the order of the sequences that use them */
+    tsr_record_sequence *sequences; /* [max_sequences] those that decode, then those that read their prompt */
+    int32_t *pages;                 /* [max_tokens / TSR_PAGE_TOKENS + max_sequences] likewise */
+    int32_t *ids;                   /* [max_tokens] one sequence after another */
+    tsr_record_row *rows;           /* [max_rows] */
 } tsr_step_record;
 
 /* An empty record with room for any step within the limits. */
