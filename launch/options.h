@@ -47,7 +47,7 @@ enum {
     X(TEMPERATURE, "temperature", REAL, "0", 0, 100, "X", TSR_CMD_GENERATE,                                  \
       "0 takes the best token; else sample")                                                                 \
     X(TOP_K, "top-k", INT, "0", 0, 1e7, "N", TSR_CMD_GENERATE, "sample among the N best tokens; 0: all")     \
-    X(TOP_P, "top-p", REAL, "1", 0, 1, "X", TSR_CMD_GENERATE,                                                \
+    X(TOP_P, "top-p", REAL, "1", 1e-6, 1, "X", TSR_CMD_GENERATE,                                             \
       "sample among the best tokens that hold mass X; 1: all")                                               \
     X(MIN_P, "min-p", REAL, "0", 0, 1, "X", TSR_CMD_GENERATE,                                                \
       "sample among tokens at least X times as likely as the best; 0: all")                                  \
