@@ -31,8 +31,8 @@ typedef struct tsr_comm_options {
     const char *kind;    /* NULL: choose; "shm" or "mpi": that one, or TSR_ERR_USAGE */
 } tsr_comm_options;
 
-/* Collective; max_bytes and kind must be the same on all ranks. `options` may be NULL. The world must outlive
- * it. */
+/* Collective; max_bytes and kind must be the same on all ranks. `options` may be NULL. The world must
+ * outlive it. */
 tsr_status tsr_comm_create(tsr_world *world, const tsr_comm_options *options, tsr_comm **out);
 /* Collective, unless the world is broken. */
 void tsr_comm_destroy(tsr_comm **comm);

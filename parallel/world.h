@@ -52,7 +52,8 @@ typedef enum tsr_wait { TSR_WAIT_DEADLINE, TSR_WAIT_IDLE } tsr_wait;
 
 /* Collective. The bytes of rank `root` reach every rank. All ranks give the same `bytes` and `wait`. */
 tsr_status tsr_world_broadcast(tsr_world *world, void *data, int64_t bytes, int root, tsr_wait wait);
-/* Collective. out: [size * bytes_per_rank], in rank order; `in` may be its place in `out`. */
+/* Collective. out: [size * bytes_per_rank], in rank order; `in` may be its place in `out`, then on every
+ * rank. */
 tsr_status tsr_world_all_gather(tsr_world *world, const void *in, int64_t bytes_per_rank, void *out);
 /* Collective. As all_gather, but only `root` gets `out` (elsewhere ignored, may be NULL). */
 tsr_status tsr_world_gather(tsr_world *world, const void *in, int64_t bytes_per_rank, void *out, int root);
