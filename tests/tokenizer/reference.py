@@ -1,0 +1,117 @@
+"""What the reference libraries say about a tokenizer, and the file in which a test reads it (test_tokenizer_reference.c).
+
+corpus.bin:    for each string: length, bytes.
+expected.bin:  for each string of the corpus: the ids with special tokens; the ids without, as (0, front, back) if they
+               are those with `front` and `back` ids less, else (1, ids); their text without special tokens, compared
+               to the string (with invalid bytes replaced); their text with special tokens, compared to the one without.
+               Then the number of lists of random ids; for each: ids, text without special tokens, compared to nothing,
+               text with special tokens, compared to the one without.
+A text compared to another: 0 if they are the same; 1 if the other stands in it, then what is before and behind (each:
+length, bytes); 2 otherwise, then the text (length, bytes). Numbers are LEB128, ids are a count and differences, zigzag. A corpus begins
+with "TSRC" and the number of strings; expected.bin with "TSRT", 1 if the reference cannot show special tokens, else 0,
+and the number of strings.
+"""
+import random
+
+
+def number(n):
+    out = bytearray()
+    while n >= 0x80:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    out.append(n)
+    return bytes(out)
+
+
+def id_list(ids):
+    out, last = [number(len(ids))], 0
+    for i in ids:
+        d = i - last
+        out.append(number(d * 2 if d >= 0 else -d * 2 - 1))
+        last = i
+    return b"".join(out)
+
+
+def data(b):
+    return number(len(b)) + b
+
+
+def compared(text, other):
+    if text == other:
+        return number(0)
+    if len(other) > 0 and other in text:
+        at = text.index(other)
+        return number(1) + data(text[:at]) + data(text[at + len(other):])
+    return number(2) + data(text)
+
+
+def bare(full, plain):
+    for front in range(3):
+        back = len(full) - len(plain) - front
+        if 0 <= back < 3 and full[front:len(full) - back] == plain:
+            return number(0) + number(front) + number(back)
+    return number(1) + id_list(plain)
+
+
+class Tokenizers:
+    """A tokenizer of the package `tokenizers`."""
+
+    def __init__(self, tokenizer):
+        self.t = tokenizer
+        self.size = max(tokenizer.get_vocab().values()) + 1
+
+    def encode(self, text, special):
+        return self.t.encode(text, add_special_tokens=special).ids
+
+    def decode(self, ids, skip):
+        return self.t.decode(ids, skip_special_tokens=skip) if ids else ""
+
+    skip_only = False
+
+
+class SentencePiece:
+    """A model of the package `sentencepiece`, used as Llama uses it: bos in front."""
+
+    def __init__(self, path, bos=True):
+        import sentencepiece
+        self.p = sentencepiece.SentencePieceProcessor(model_file=path)
+        self.size = self.p.get_piece_size()
+        self.bos = bos
+
+    def encode(self, text, special):
+        return ([self.p.bos_id()] if special and self.bos else []) + self.p.encode(text)
+
+    def decode(self, ids, skip):
+        return self.p.decode(ids)
+
+    skip_only = True  # it has no way to show control tokens
+
+
+def expected(reference, corpus, random_lists=150, seed=7):
+    r = random.Random(seed)
+    out = [b"TSRT", number(int(reference.skip_only)), number(len(corpus))]
+    for string in corpus:
+        text = string.decode("utf-8", "replace")
+        full, plain = reference.encode(text, True), reference.encode(text, False)
+        without = reference.decode(full, True).encode()
+        shown = without if reference.skip_only else reference.decode(full, False).encode()
+        out += [id_list(full), bare(full, plain), compared(without, text.encode()), compared(shown, without)]
+    out.append(number(random_lists))
+    for i in range(random_lists):
+        top = reference.size + (0 if reference.skip_only else 3)
+        low = r.choice([0, 0, 0, 200])
+        ids = [r.randrange(r.choice([min(low, top - 1), 0]), r.choice([top, min(top, 300)])) for _ in range(r.randrange(1, 30))]
+        without = reference.decode(ids, True).encode()
+        shown = without if reference.skip_only else reference.decode(ids, False).encode()
+        out += [id_list(ids), compared(without, b""), compared(shown, without)]
+    return b"".join(out)
+
+
+def write_corpus(path, corpus):
+    with open(path, "wb") as f:
+        f.write(b"TSRC" + number(len(corpus)) + b"".join(data(s) for s in corpus))
+
+
+def write_expected(path, reference, corpus):
+    with open(path, "wb") as f:
+        f.write(expected(reference, corpus))
