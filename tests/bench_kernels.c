@@ -102,7 +102,7 @@ static void run_walks(const bench *b, int32_t rows, int64_t n, int64_t k)
 static void run(const bench *b)
 {
     static const int64_t shapes[][2] = {{576, 576}, {1536, 576}, {576, 1536}, {2048, 2048}, {8192, 2048}};
-    static const int32_t rows[] = {1, 2, 4, 8, 16, 32, 128, 512};
+    static const int32_t rows[] = {1, 2, 4, 6, 8, 16, 32, 128, 512};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
         int64_t n = shapes[s][0], k = shapes[s][1];
         printf("%-10s %-8s %5lld x %4lld:", b->set->isa, tsr_dtype_name(b->dtype), (long long)n,

@@ -3,6 +3,7 @@
 #include "ops_common.h"
 
 #include "layers/cpu/pack.h"
+#include "layers/cpu/tuning.h"
 
 typedef struct matrix {
     tsr_weight_data data;
@@ -114,9 +115,13 @@ static void test_f16(void **state)
     check_dtype(TSR_F16);
 }
 
+/* Both ways of the avx512bf16 set, whichever this processor would choose. */
 static void test_bf16(void **state)
 {
     (void)state;
+    tsr_cpu_dot_choice = TSR_DOT_NOT;
+    check_dtype(TSR_BF16);
+    tsr_cpu_dot_choice = TSR_DOT;
     check_dtype(TSR_BF16);
 }
 

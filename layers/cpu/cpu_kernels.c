@@ -2,10 +2,15 @@
  */
 #include "layers/cpu/cpu_kernels.h"
 
+#include "base/log.h"
+#include "layers/cpu/tuning.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+tsr_dot_choice tsr_cpu_dot_choice = TSR_DOT_UNTIMED;
 
 extern const tsr_cpu_kernels tsr_cpu_kernels_portable;
 
@@ -82,6 +87,9 @@ static void find_best(void)
     if (wanted) best = tsr_cpu_kernels_named(wanted);
     for (size_t i = 0; !best; i++)
         if (sets[i].runs_here()) best = sets[i].set;
+    if (wanted && strcmp(wanted, best->isa) != 0)
+        tsr_log(TSR_LOG_WARNING, "TESSERA_ISA names a set that does not exist or run here; using %s",
+                best->isa);
 }
 
 const tsr_cpu_kernels *tsr_cpu_kernels_best(void)

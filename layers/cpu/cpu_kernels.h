@@ -1,8 +1,10 @@
-/* cpu_kernels.h: the kernel sets of the CPU backend, one for each instruction set, chosen when the program runs.
+/* cpu_kernels.h: the kernel sets of the CPU backend, one for each instruction set, chosen when the program
+ * runs.
  *
- * layers/cpu/kernels/ is compiled once per instruction set; each compilation exports one table. tsr_cpu_kernels_best()
- * asks the processor (and, for AMX, the kernel's permission) and returns the best set that runs here; the environment
- * variable TESSERA_ISA (portable, avx2, avx512, avx512bf16, amx) forces a lesser one, for tests. Local, thread-safe.
+ * layers/cpu/kernels/ is compiled once per instruction set; each compilation exports one table.
+ * tsr_cpu_kernels_best() asks the processor (and, for AMX, the kernel's permission) and returns the best set
+ * that runs here; the environment variable TESSERA_ISA (portable, avx2, avx512, avx512bf16, amx) forces a
+ * lesser one, for tests. Local, thread-safe.
  */
 #ifndef TSR_LAYERS_CPU_KERNELS_H
 #define TSR_LAYERS_CPU_KERNELS_H

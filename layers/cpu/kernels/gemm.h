@@ -31,6 +31,7 @@ typedef struct tsr_tile {
     int64_t cols;      /* columns of c that exist, 1 .. panels * TSR_PANEL */
     const float *bias; /* [cols] or NULL; added when `first` */
     bool first;        /* set c; otherwise add to it */
+    const char *ahead; /* tiles prefetch a cache line from here on with each step of k */
 } tsr_tile;
 
 static inline void tsr_tile_advance(tsr_tile *t, int panels)
@@ -52,11 +53,12 @@ typedef struct tsr_gemm {
 } tsr_gemm;
 
 extern const tsr_gemm TSR_LOCAL(tsr_gemm_fma);
-#ifdef __AVX512BF16__
+#ifdef TSR_ISA_avx512bf16
 extern const tsr_gemm TSR_LOCAL(tsr_gemm_dot);
-bool TSR_LOCAL(tsr_gemm_dot_pays)(void);
+void TSR_LOCAL(tsr_gemm_dot_choose)(void); /* settles tsr_cpu_dot_choice, once */
+tsr_tile_kernel TSR_LOCAL(tsr_fma_tile)(tsr_dtype dtype, int rows);
 #endif
-#ifdef __AMX_BF16__
+#ifdef TSR_ISA_amx
 extern const tsr_gemm TSR_LOCAL(tsr_gemm_amx);
 void TSR_LOCAL(tsr_amx_thread_init)(void);
 #endif

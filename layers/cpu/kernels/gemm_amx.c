@@ -12,7 +12,7 @@
  */
 #include "layers/cpu/kernels/gemm.h"
 
-#ifdef __AMX_BF16__
+#ifdef TSR_ISA_amx
 
 enum {
     TILE_ROWS = 16,
@@ -22,7 +22,7 @@ enum {
     CHUNK = 512,             /* columns of W per pass while there are several row tiles */
     DEPTH = 2048,            /* columns of x per group: GROUP_ROWS x DEPTH bf16 is 1 MiB */
     GROUP_ROWS = 256,
-    STREAM_AHEAD = 8192 /* bytes, prefetched when a panel is used once */
+    STREAM_AHEAD = 2048 /* bytes, prefetched when a panel is used once */
 };
 
 static int64_t shared_bytes(const tsr_call *call, int64_t rows)

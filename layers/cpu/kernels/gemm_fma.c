@@ -72,6 +72,21 @@ TSR_INLINE void multiply_column(tsr_dtype dtype, const shape s, const tsr_tile *
     }
 }
 
+/* Streams: what this very panel will need soon; tiles: one line of what comes next. */
+TSR_INLINE void prefetch(tsr_dtype dtype, const shape s, const tsr_tile *t, int64_t k)
+{
+    const int step = dtype == TSR_BF16 ? 2 : 1;
+    if (!s.stream) {
+        __builtin_prefetch(t->ahead + k / step * 64, 0, 2);
+        return;
+    }
+    TSR_EACH (p, s.panels) {
+        const char *ahead = t->w + p * t->panel_bytes + k * TSR_PANEL * width(dtype) + AHEAD;
+        for (int line = 0; line < TSR_PANEL * step * width(dtype); line += 64)
+            __builtin_prefetch(ahead + line);
+    }
+}
+
 TSR_INLINE void block(tsr_dtype dtype, const shape s, const tsr_tile *t, int64_t lane)
 {
     vf acc[MOST_ROWS][MOST_VECTORS];
@@ -82,13 +97,7 @@ TSR_INLINE void block(tsr_dtype dtype, const shape s, const tsr_tile *t, int64_t
     const int step = dtype == TSR_BF16 ? 2 : 1, each = s.nv / s.panels;
     int64_t k = 0;
     for (; k + step <= t->k; k += step, x += step * s.rows) {
-        if (s.stream)
-            TSR_EACH (p, s.panels) {
-                const char *ahead =
-                    (const char *)t->w + p * t->panel_bytes + k * TSR_PANEL * width(dtype) + AHEAD;
-                for (int line = 0; line < TSR_PANEL * step * width(dtype); line += 64)
-                    __builtin_prefetch(ahead + line);
-            }
+        prefetch(dtype, s, t, k);
         multiply_column(dtype, s, t, k, lane, false, x, acc);
         if (step == 2) multiply_column(dtype, s, t, k, lane, true, x + s.rows, acc);
     }
@@ -146,6 +155,18 @@ static int64_t shared_bytes(const tsr_call *call, int64_t rows)
     return rows > 1 ? rows * call->weight[0]->cols * 4 : 0;
 }
 
+/* to[k][i] = rows[i][k]; a full block is worth its own unrolled loop */
+static void interleave(const float *rows, int64_t ld, int64_t mr, int64_t cols, float *to)
+{
+    if (mr == MOST_ROWS) {
+        for (int64_t k = 0; k < cols; k++, to += MOST_ROWS)
+            TSR_EACH (i, MOST_ROWS) to[i] = rows[i * ld + k];
+        return;
+    }
+    for (int64_t k = 0; k < cols; k++)
+        for (int64_t i = 0; i < mr; i++) *to++ = rows[i * ld + k];
+}
+
 static void prepare(const tsr_call *call, int64_t rows, const tsr_worker *worker)
 {
     if (rows <= 1) return;
@@ -156,8 +177,7 @@ static void prepare(const tsr_call *call, int64_t rows, const tsr_worker *worker
         int64_t row = tsr_block_start(rows, blocks, block),
                 mr = tsr_block_start(rows, blocks, block + 1) - row;
         float *to = (float *)call->shared + row * cols;
-        for (int64_t k = 0; k < cols; k++)
-            for (int64_t i = 0; i < mr; i++) to[k * mr + i] = x->data[(row + i) * x->ld + k];
+        interleave(x->data + row * x->ld, x->ld, mr, cols, to);
     }
 }
 
@@ -177,3 +197,10 @@ static void multiply(const tsr_call *call, int64_t rows, const tsr_worker *worke
 }
 
 const tsr_gemm TSR_LOCAL(tsr_gemm_fma) = {prepare, multiply, shared_bytes};
+
+#ifdef TSR_ISA_avx512bf16
+tsr_tile_kernel TSR_LOCAL(tsr_fma_tile)(tsr_dtype dtype, int rows)
+{
+    return kernels[dtype][0][rows];
+}
+#endif

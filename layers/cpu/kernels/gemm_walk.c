@@ -2,11 +2,12 @@
  *
  * One block of rows: panel after panel, each read once from front to back, as memory likes it. Many: a column
  * block of x for all rows (of a group that fits the second-level cache) stays while the panels pass, a column
- * block of a panel stays in the first-level cache while the row blocks pass.
+ * block of a panel stays in the first-level cache while the row blocks pass. The first two row blocks
+ * prefetch that block of the next panel.
  */
 #include "layers/cpu/kernels/gemm.h"
 
-enum { GROUP_ROWS = 480 };
+enum { GROUP_ROWS = 480, STREAM_AHEAD = 4096 };
 
 tsr_gemm_part TSR_LOCAL(tsr_gemm_share)(int64_t row_blocks, int64_t panels, const tsr_worker *worker)
 {
@@ -60,6 +61,7 @@ static void run_streams(const tsr_gemm_walk *walk, const tsr_call *call, int64_t
         for (int64_t k = 0; k < call->weight[0]->cols; k += TSR_GEMM_DEPTH) {
             int64_t panels = tsr_min(walk->panels, part->panel_end - p);
             tsr_tile t = tile_at(walk, call, rows, (place){p, panels, part->row, k}, &mr);
+            t.ahead = t.w + STREAM_AHEAD;
             walk->streams[mr](&t);
         }
 }
@@ -81,6 +83,8 @@ void TSR_LOCAL(tsr_gemm_run)(const tsr_gemm_walk *walk, const tsr_call *call, in
             for (int64_t p = part.panel; p < part.panel_end; p++)
                 for (int64_t b = g; b < tsr_min(g + group, part.row_end); b++) {
                     tsr_tile t = tile_at(walk, call, rows, (place){p, 1, b, k}, &mr);
+                    t.ahead =
+                        t.w + t.panel_bytes + (b > g ? t.k * TSR_PANEL * tsr_dtype_bytes(w->dtype) / 2 : 0);
                     walk->tiles[mr](&t);
                 }
 }
