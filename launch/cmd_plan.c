@@ -101,8 +101,9 @@ static tsr_status measure_ranks(plan *p)
     return TSR_OK;
 }
 
-static const char *layout_name(const tsr_placement *p)
+static const char *layout_name(const tsr_placement *p, int ranks)
 {
+    if (ranks == 1) return "whole";
     if (p->first_rank_only) return "first rank";
     return p->rows ? "split by rows" : p->cols ? "split by columns" : "replicated";
 }
@@ -133,16 +134,24 @@ static tsr_status put_line(const plan *p, const plan_line *line, int64_t *bytes,
     if (line->count > 1) snprintf(count, sizeof count, "%lld x ", (long long)line->count);
     for (int r = 0; r < p->ranks; r++) bytes[r] = line_bytes(p, line, r);
     TSR_TRY(tsr_text_format(t, "%-58s %6s%-18s %-17s ", line->name, count, shape,
-                            layout_name(tsr_sharding_placement(p->sharding, line->first))));
+                            layout_name(tsr_sharding_placement(p->sharding, line->first), p->ranks)));
     TSR_TRY(put_numbers(t, bytes, p->ranks, " "));
     return tsr_text_puts(t, "\n");
+}
+
+/* One rank has nobody to reduce with. */
+static tsr_status find_reductions(const plan *p, const tsr_reduction **list, int64_t *n)
+{
+    TSR_TRY(tsr_sharding_reductions(p->sharding, 0, list, n));
+    if (p->ranks == 1) *n = 0;
+    return TSR_OK;
 }
 
 static tsr_status put_reductions(const plan *p, tsr_text *t)
 {
     const tsr_reduction *list;
     int64_t n, outside = 0, inside = 0, layers = 0, bytes = 0;
-    TSR_TRY(tsr_sharding_reductions(p->sharding, 0, &list, &n));
+    TSR_TRY(find_reductions(p, &list, &n));
     for (int64_t i = 0; i < n; i++) {
         *(list[i].layer == TSR_NONE ? &outside : &inside) += 1;
         layers = tsr_max(layers, list[i].layer + 1);
@@ -203,7 +212,7 @@ static tsr_status write_json(const plan *p, tsr_text *t)
         TSR_TRY(tsr_text_json(t, info->name, (int64_t)strlen(info->name)));
         TSR_TRY(tsr_text_format(t, ",\"rows\":%lld,\"cols\":%lld,\"layout\":\"%s\",\"elements\":[",
                                 (long long)info->rows, (long long)info->cols,
-                                layout_name(tsr_sharding_placement(p->sharding, w))));
+                                layout_name(tsr_sharding_placement(p->sharding, w), p->ranks)));
         for (int r = 0; r < p->ranks; r++)
             TSR_TRY(tsr_text_format(t, "%s%lld", r ? "," : "",
                                     (long long)tsr_sharding_elements(p->sharding, w, r)));
@@ -212,7 +221,7 @@ static tsr_status write_json(const plan *p, tsr_text *t)
     TSR_TRY(tsr_text_puts(t, "]"));
     TSR_TRY(put_json_array(t, "weight_bytes", p->weight_bytes, p->ranks));
     TSR_TRY(put_json_array(t, "cache_bytes_per_token", p->cache_bytes, p->ranks));
-    TSR_TRY(tsr_sharding_reductions(p->sharding, 0, &list, &n));
+    TSR_TRY(find_reductions(p, &list, &n));
     return tsr_text_format(t, ",\"all_reduces_per_step\":%lld}\n", (long long)n);
 }
 
