@@ -85,7 +85,7 @@ static tsr_status load_digits(tsr_object o, tsr_arena *arena, void **state)
 
 static tsr_status load_punctuation(tsr_object o, tsr_arena *arena, void **state)
 {
-    tsr_split_behavior behavior;
+    tsr_split_behavior behavior = TSR_SPLIT_ISOLATED;
     TSR_TRY(load_behavior(o, "Isolated", &behavior));
     return load_test(arena, tsr_char_is_punctuation, behavior, state);
 }
