@@ -87,8 +87,10 @@ static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 
 static tsr_status read_tokenizer(tsr_engine *e)
 {
+    bool present = true;
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
-    if (!e->options.needs_tokenizer && !tsr_tokenizer_exists(e->options.model)) return TSR_OK;
+    if (!e->options.needs_tokenizer) TSR_TRY(tsr_tokenizer_exists(e->options.model, &present));
+    if (!present) return TSR_OK;
     return tsr_tokenizer_load(e->options.model, &e->tokenizer);
 }
 

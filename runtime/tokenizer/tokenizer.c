@@ -62,6 +62,14 @@ static tsr_status is_present(const char *dir, const tsr_tokenizer_format *format
     return TSR_OK;
 }
 
+tsr_status tsr_tokenizer_exists(const char *model_dir, bool *out)
+{
+    *out = false;
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0] && !*out; i++)
+        TSR_TRY(is_present(model_dir, formats[i], out));
+    return TSR_OK;
+}
+
 tsr_status tsr_tokenizer_load(const char *model_dir, tsr_tokenizer **out)
 {
     *out = NULL;

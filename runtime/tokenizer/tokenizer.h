@@ -14,23 +14,25 @@
  *                                further tokens (added_tokens_decoder) and "legacy".
  * A file may hold what we do not have: the error names the file, the component, and those we have.
  *
- * EXACTNESS. Ids and text equal those of the Python packages `tokenizers` and `sentencepiece`. Padding and truncation
- * settings of a tokenizer.json are not applied: they describe batches of the program that wrote the file, and here a
- * prompt is neither cut nor filled silently.
+ * EXACTNESS. Ids and text equal those of the Python packages `tokenizers` and `sentencepiece`. Padding and
+ * truncation settings of a tokenizer.json are not applied: they describe batches of the program that wrote
+ * the file, and here a prompt is neither cut nor filled silently.
  *
- * TEXT is UTF-8. Invalid sequences are read as U+FFFD, one for each maximal part of a character, like Python's
- * bytes.decode(errors="replace"). A text may have up to TSR_TOKENIZER_TEXT_CAP bytes (TSR_ERR_CAPACITY).
+ * TEXT is UTF-8. Invalid sequences are read as U+FFFD, one for each maximal part of a character, like
+ * Python's bytes.decode(errors="replace"). A text may have up to TSR_TOKENIZER_TEXT_CAP bytes
+ * (TSR_ERR_CAPACITY).
  *
- * COST. Time is O(n log n) for any text, long runs of anything included; memory during a call is about 40 bytes per
- * byte of text and then given back, except for buffers of some 4 MB that are kept for the next call.
- * A vocabulary of 50 000 pieces takes about 6 MB.
+ * COST. Time is O(n log n) for any text, long runs of anything included; memory during a call is about 40
+ * bytes per byte of text and then given back, except for buffers of some 4 MB that are kept for the next
+ * call. A vocabulary of 50 000 pieces takes about 6 MB.
  *
- * THREADS. A tokenizer never changes after loading: any number of threads may use it at once. A detokenizer belongs
- * to one thread at a time and must not outlive its tokenizer. Nothing here communicates; only load reads files.
+ * THREADS. A tokenizer never changes after loading: any number of threads may use it at once. A detokenizer
+ * belongs to one thread at a time and must not outlive its tokenizer. Nothing here communicates; only load
+ * reads files.
  *
- * ERRORS. TSR_ERR_IO: no or unreadable files; TSR_ERR_FORMAT: malformed or unsupported, or a pattern in the file that
- * exceeds its bounds on this text (regex.h); TSR_ERR_MEMORY. On failure *out is NULL, and lists and texts hold what was
- * appended before.
+ * ERRORS. TSR_ERR_IO: no or unreadable files; TSR_ERR_FORMAT: malformed or unsupported, or a pattern in the
+ * file that exceeds its bounds on this text (regex.h); TSR_ERR_MEMORY. On failure *out is NULL, and lists and
+ * texts hold what was appended before.
  */
 #ifndef TSR_RUNTIME_TOKENIZER_H
 #define TSR_RUNTIME_TOKENIZER_H
@@ -47,22 +49,25 @@ enum { TSR_TOKENIZER_TEXT_CAP = 256 << 20 };
 typedef struct tsr_tokenizer tsr_tokenizer;
 typedef struct tsr_detokenizer tsr_detokenizer;
 
+/* *out: whether the directory holds the files of any format. Says nothing about what is in them. */
+tsr_status tsr_tokenizer_exists(const char *model_dir, bool *out);
 tsr_status tsr_tokenizer_load(const char *model_dir, tsr_tokenizer **out);
 void tsr_tokenizer_destroy(tsr_tokenizer **t);
 
-/* Appends the ids of text[0..n). add_special_tokens: with those the model expects around a text (bos, ...). Special
- * tokens that are written in the text ("<|im_end|>") become their ids in either case. */
+/* Appends the ids of text[0..n). add_special_tokens: with those the model expects around a text (bos, ...).
+ * Special tokens that are written in the text ("<|im_end|>") become their ids in either case. */
 tsr_status tsr_tokenizer_encode(const tsr_tokenizer *t, const char *text, int64_t n, bool add_special_tokens,
                                 tsr_token_list *out);
 
-/* Appends the text of n ids, always valid UTF-8. Ids that are no tokens give no text (a model's vocabulary is often
- * padded beyond the tokenizer's). skip_special_tokens: those give no text either. */
+/* Appends the text of n ids, always valid UTF-8. Ids that are no tokens give no text (a model's vocabulary is
+ * often padded beyond the tokenizer's). skip_special_tokens: those give no text either. */
 tsr_status tsr_tokenizer_decode(const tsr_tokenizer *t, const int32_t *ids, int64_t n,
                                 bool skip_special_tokens, tsr_text *out);
 
-/* Streaming: each push appends the text that has become certain: whole characters that no later token changes. What
- * is still open (half a character, a run of byte tokens) comes with a later push or with finish. All that was
- * appended is, together, what decode gives for all ids. After finish the detokenizer can be used for another stream. */
+/* Streaming: each push appends the text that has become certain: whole characters that no later token
+ * changes. What is still open (half a character, a run of byte tokens) comes with a later push or with
+ * finish. All that was appended is, together, what decode gives for all ids. After finish the detokenizer can
+ * be used for another stream. */
 tsr_status tsr_detokenizer_create(const tsr_tokenizer *t, bool skip_special_tokens, tsr_detokenizer **out);
 void tsr_detokenizer_destroy(tsr_detokenizer **d);
 tsr_status tsr_detokenizer_push(tsr_detokenizer *d, int32_t id, tsr_text *out);
