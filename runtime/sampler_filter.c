@@ -50,8 +50,7 @@ static int32_t filter(const tsr_row_plan *plan, const tsr_row_digest *digest, co
     const tsr_sampling *s = &plan->row->sampling;
     int32_t n = list_length(keys, plan->n_candidates);
     bool all = n < plan->n_candidates || n >= vocabulary; /* the list holds every candidate there is */
-    bool top_k = s->top_k > 0 && s->top_k < vocabulary;
-    if (top_k && n < s->top_k && !all) return 0;
+    bool top_k = s->top_k > 0 && s->top_k < vocabulary;   /* then the list was made that long */
     if (top_k && n >= s->top_k) {
         n = s->top_k;
         all = true; /* what comes after does not count */

@@ -568,6 +568,34 @@ static void long_prompts_do_not_stall_decoding(void **state)
     simulation_destroy(&s);
 }
 
+/* A request may be finished and destroyed while its step is under way; the results that come for it go nowhere, and its
+ * slot and pages go to the next one. */
+static void requests_may_vanish_in_mid_step(void **state)
+{
+    (void)state;
+    simulation s;
+    simulation_create(&s, 5, &small);
+    tsr_request *gone = plain_request(&s, 2, 5), *stays = plain_request(&s, 3, 5);
+    while (s.n_submitted < 2) submit_next(&s);
+    tsr_scheduler_plan(s.scheduler, s.root.record);
+    int32_t slot = gone->slot, n;
+    tsr_scheduler_finish(s.scheduler, gone, TSR_FINISH_CANCELLED);
+    tsr_request_destroy(&gone);
+    s.requests[0] = NULL;
+    const tsr_sample_result results[2] = {{.id = 6}, {.id = 7}};
+    assert_int_equal(tsr_scheduler_commit(s.scheduler, results, 2), TSR_OK);
+    assert_ptr_equal(tsr_scheduler_updated(s.scheduler, &n)[0], stays);
+    assert_int_equal(n, 1);
+    assert_int_equal(stays->generated[0], 7);
+    tsr_request *late = plain_request(&s, 2, 5);
+    assert_int_equal(tsr_scheduler_submit(s.scheduler, late), TSR_OK);
+    tsr_scheduler_plan(s.scheduler, s.root.record);
+    assert_int_equal(s.root.record->releases[0], slot);
+    assert_int_equal(late->slot, slot);
+    tsr_scheduler_finish_all(s.scheduler, TSR_FINISH_CANCELLED);
+    simulation_destroy(&s);
+}
+
 static void failed_rows_end_their_request_alone(void **state)
 {
     (void)state;
@@ -762,6 +790,7 @@ int main(void)
         cmocka_unit_test(what_never_fits_is_refused),
         cmocka_unit_test(nobody_overtakes),
         cmocka_unit_test(long_prompts_do_not_stall_decoding),
+        cmocka_unit_test(requests_may_vanish_in_mid_step),
         cmocka_unit_test(failed_rows_end_their_request_alone),
         cmocka_unit_test(batched_is_as_alone),
         cmocka_unit_test(memory_may_run_out),

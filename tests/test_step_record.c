@@ -332,6 +332,57 @@ static void two_sequences_cannot_share_a_slot(void **state)
     follower_destroy(&f);
 }
 
+/* More pages than max_context tokens need: there is no room for them in the table. */
+static void slots_do_not_overflow(void **state)
+{
+    (void)state;
+    follower f;
+    follower_create(&f, NULL, 0);
+    one_sequence(f.record, 1, 4, 0, 0, 3, 5);
+    for (int i = 1; i < 6; i++) f.record->pages[i] = 10 + i;
+    f.record->n_pages = f.record->sequences[0].n_pages = 6;
+    expect_apply(&f, TSR_OK);
+    one_sequence(f.record, 2, 4, -1, 1, 7, 5);
+    f.record->pages[1] = 8;
+    f.record->n_pages = f.record->sequences[0].n_pages = 2;
+    expect_apply(&f, TSR_ERR_INTERNAL); /* 8 pages of 32 for 200 tokens: 7 are enough */
+    follower_destroy(&f);
+}
+
+static void rows_are_checked(void **state)
+{
+    (void)state;
+    const struct {
+        tsr_record_row rows[2];
+        bool good;
+    } cases[] = {
+        {{{0, 0, TSR_ROW_SCORE, 99}, {3, 1, TSR_ROW_SAMPLE, 0}}, true},
+        {{{1, 0, TSR_ROW_TOP, 0}, {2, 1, TSR_ROW_SCORE, 0}}, true},
+        {{{1, 0, TSR_ROW_SAMPLE, 0}, {0, 0, TSR_ROW_SCORE, 0}}, false},  /* descending */
+        {{{1, 0, TSR_ROW_SCORE, 0}, {1, 0, TSR_ROW_SAMPLE, 0}}, false},  /* one token twice */
+        {{{0, 0, TSR_ROW_SAMPLE, 0}, {3, 1, TSR_ROW_SAMPLE, 0}}, false}, /* sampled before its end */
+        {{{2, 1, TSR_ROW_TOP, 0}, {3, 1, TSR_ROW_SAMPLE, 0}}, false},
+        {{{1, 1, TSR_ROW_SCORE, 0}, {3, 1, TSR_ROW_SAMPLE, 0}}, false},   /* of another sequence */
+        {{{0, 0, TSR_ROW_SCORE, 100}, {3, 1, TSR_ROW_SAMPLE, 0}}, false}, /* no such id */
+        {{{0, 0, TSR_ROW_SCORE, -1}, {3, 1, TSR_ROW_SAMPLE, 0}}, false},
+        {{{0, 0, TSR_ROW_SCORE, 0}, {4, 1, TSR_ROW_SAMPLE, 0}}, false}, /* no such token */
+        {{{0, 0, TSR_ROW_KIND_COUNT, 0}, {3, 1, TSR_ROW_SAMPLE, 0}}, false},
+    };
+    follower f;
+    follower_create(&f, NULL, 0);
+    tsr_step_record *r = f.record;
+    tsr_step_record_clear(r, TSR_RECORD_STEP, 1);
+    for (int i = 0; i < 2; i++)
+        r->sequences[i] = (tsr_record_sequence){.slot = i, .start = -1, .n_tokens = 2};
+    r->n_sequences = r->n_rows = 2;
+    r->n_tokens = 4;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memcpy(r->rows, cases[i].rows, sizeof cases[i].rows);
+        assert_int_equal(tsr_step_record_check(r, &limits), cases[i].good ? TSR_OK : TSR_ERR_INTERNAL);
+    }
+    follower_destroy(&f);
+}
+
 /* An id may stand for what a row of the step before sampled. */
 static void tokens_of_rows_are_resolved(void **state)
 {
@@ -455,6 +506,8 @@ int main(void)
         cmocka_unit_test(truncated_records_are_refused),
         cmocka_unit_test(the_past_counts),
         cmocka_unit_test(two_sequences_cannot_share_a_slot),
+        cmocka_unit_test(slots_do_not_overflow),
+        cmocka_unit_test(rows_are_checked),
         cmocka_unit_test(tokens_of_rows_are_resolved),
         cmocka_unit_test(ids_seen_are_distinct_and_forgotten),
         cmocka_unit_test(steps_have_positions_and_angles),
