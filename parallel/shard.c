@@ -136,6 +136,15 @@ static tsr_status lay_out_node(tsr_sharding *s, graph_plan *p, const tsr_graph *
     return TSR_OK;
 }
 
+/* The layer that owes the sum: that of the op which made the value. */
+static int layer_of_value(const tsr_graph *g, tsr_value v)
+{
+    for (int64_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].n_outputs; k++)
+            if (g->nodes[i].out[k] == v) return g->nodes[i].layer;
+    return TSR_NONE;
+}
+
 /* Lists the reductions in the order in which they happen; returns their number. */
 static int64_t list_reductions(const graph_plan *p, const tsr_graph *g, tsr_reduction *list)
 {
@@ -145,8 +154,8 @@ static int64_t list_reductions(const graph_plan *p, const tsr_graph *g, tsr_redu
             tsr_value v = at < g->n_nodes ? g->nodes[at].in[k] : g->output;
             bool again = at < g->n_nodes && k > 0 && v == g->nodes[at].in[0];
             if (v == TSR_NONE || p->reduce_before[v] != at || again) continue;
-            int layer = at < g->n_nodes ? g->nodes[at].layer : TSR_NONE;
-            if (list) list[count] = (tsr_reduction){layer, g->values[v].rows, g->values[v].cols};
+            if (list)
+                list[count] = (tsr_reduction){layer_of_value(g, v), g->values[v].rows, g->values[v].cols};
             count++;
         }
     return count;

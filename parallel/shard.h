@@ -45,7 +45,7 @@ typedef struct tsr_placement {
 
 /* One all-reduce of a step. */
 typedef struct tsr_reduction {
-    int layer; /* transformer layer, or TSR_NONE */
+    int layer; /* the transformer layer whose sum it is, or TSR_NONE */
     tsr_rows rows;
     int64_t cols; /* float elements per row */
 } tsr_reduction;
