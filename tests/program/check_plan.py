@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""check_plan.py: `tessera plan`: every weight is placed once or everywhere, real shapes are balanced, in no time.
+
+The shapes are those that the named models publish in their config.json.
+"""
+import json
+import re
+import unittest
+
+from models import llama_config
+from support import ORACLE, SLOWNESS, Case, TempFolder, main
+
+GPT2_XL = {"model_type": "gpt2", "n_embd": 1600, "n_layer": 48, "n_head": 25, "n_positions": 1024,
+           "vocab_size": 50257, "torch_dtype": "float32"}
+NEOX_20B = {"model_type": "gpt_neox", "hidden_size": 6144, "num_hidden_layers": 44, "num_attention_heads": 64,
+            "intermediate_size": 24576, "vocab_size": 50432, "max_position_embeddings": 2048, "rotary_pct": 0.25,
+            "use_parallel_residual": True, "hidden_act": "gelu_fast", "tie_word_embeddings": False,
+            "torch_dtype": "float16"}
+LLAMA2_70B = llama_config(8192, 64, 8, 28672, 80, 32000, positions=4096, tied=False)
+LLAMA3_8B = llama_config(4096, 32, 8, 14336, 32, 128256, positions=8192, tied=False)
+SMOLLM2_135M = llama_config(576, 9, 3, 1536, 30, 49152, positions=8192)
+
+# Config, parameters, ranks to plan for.
+REAL = {
+    "llama2-70b": (LLAMA2_70B, 68_976_648_192, (1, 8)),
+    "llama3-8b": (LLAMA3_8B, 8_030_261_248, (1, 2, 4, 8)),
+    "smollm2-135m": (SMOLLM2_135M, 134_515_008, (1, 2, 3)),
+    "gpt2-xl": (GPT2_XL, 1_557_611_200, (1, 2, 4)),
+    "gpt-neox-20b": (NEOX_20B, 20_554_567_680, (1, 8)),
+}
+ITEM = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class Plan(Case):
+    def plan(self, model, ranks, *options):
+        result = self.good("plan", "--model", model, "--tp", ranks, "--json", *options)
+        self.assertLess(result.seconds, 1 * SLOWNESS)
+        (told,) = result.lines()
+        self.assertEqual(told["ranks"], ranks)
+        return told
+
+    def check(self, told):
+        """Each weight is in one piece, in pieces that make a whole, or whole on each rank; the bytes add up."""
+        totals = [0] * told["ranks"]
+        for weight in told["weights"]:
+            size, parts = weight["rows"] * weight["cols"], weight["elements"]
+            self.assertEqual(len(parts), told["ranks"])
+            self.assertEqual(weight["layout"] == "whole", told["ranks"] == 1)
+            if weight["layout"] in ("replicated", "whole"):
+                self.assertEqual(parts, [size] * told["ranks"], weight)
+            elif weight["layout"] == "first rank":
+                self.assertEqual(parts, [size] + [0] * (told["ranks"] - 1), weight)
+            else:
+                self.assertGreaterEqual(sum(parts), size, weight)  # key and value heads may be on several ranks
+                unit = weight["cols"] if weight["layout"] == "split by rows" else weight["rows"]
+                self.assertTrue(all(part % unit == 0 for part in parts), weight)
+                if not re.search(r"\.[kv]_proj\.", weight["name"]):
+                    self.assertEqual(sum(parts), size, weight)
+            item = 4 if weight["cols"] == 1 else ITEM[told["dtype"]]
+            totals = [total + part * item for total, part in zip(totals, parts)]
+        self.assertEqual(told["weight_bytes"], totals)
+
+    def test_instances(self):
+        for config in sorted(ORACLE.glob("*/config.json")):
+            for ranks in (1, 2, 3, 4, 7, 16):
+                with self.subTest(model=config.parent.name, ranks=ranks):
+                    told = self.plan(config.parent, ranks)
+                    self.check(told)
+                    layouts = {weight["layout"] for weight in told["weights"]}
+                    self.assertEqual("split by columns" in layouts, ranks > 1)
+                    self.assertEqual(told["all_reduces_per_step"] > 0, ranks > 1)
+
+    def test_real_shapes(self):
+        folder = TempFolder(type(self)).path
+        for name, (config, parameters, counts) in REAL.items():
+            (folder / name).mkdir()
+            (folder / name / "config.json").write_text(json.dumps(config))
+            for ranks in counts:
+                with self.subTest(model=name, ranks=ranks):
+                    told = self.plan(folder / name, ranks)
+                    self.check(told)
+                    self.assertEqual(sum(w["rows"] * w["cols"] for w in told["weights"]), parameters)
+                    mean = sum(told["weight_bytes"]) / ranks
+                    self.assertLess(max(told["weight_bytes"]), 1.15 * mean)
+                    self.assertGreater(min(told["weight_bytes"]), 0.85 * mean)
+
+    def test_collectives(self):
+        folder = TempFolder(type(self)).path
+        for name, config, per_layer in [("llama", LLAMA3_8B, 2), ("gpt2", GPT2_XL, 2), ("neox", NEOX_20B, 1)]:
+            (folder / name).mkdir()
+            (folder / name / "config.json").write_text(json.dumps(config))
+            text = self.good("plan", "--model", folder / name, "--tp", 4).out.decode()
+            layers = config.get("num_hidden_layers", config.get("n_layer"))
+            hidden = config.get("hidden_size", config.get("n_embd"))
+            steps, rate, outside, bytes_a_token = re.search(
+                r"all-reduces: (\d+) a step \(([\d.]+) a layer, (\d+) outside the layers\), (\d+) bytes a token",
+                text).groups()
+            self.assertEqual(int(steps), per_layer * layers + int(outside))
+            self.assertEqual(float(rate), per_layer)
+            self.assertEqual(int(outside), 1)  # the embedding
+            self.assertEqual(int(bytes_a_token), int(steps) * hidden * 4)
+
+    def test_table(self):
+        text = self.good("plan", "--model", ORACLE / "llama_gqa", "--tp", 4).out.decode()
+        (told,) = self.good("plan", "--model", ORACLE / "llama_gqa", "--tp", 4, "--json").lines()
+        for pattern in (r"^llama in bfloat16 on 4 ranks", r"q_proj.weight +2 x \[54, 54\] +split by rows +\d+ \d+ \d+ \d+",
+                        r"o_proj.weight +2 x \[54, 54\] +split by columns", r"norm.weight +\[54\] +replicated +216"):
+            self.assertRegex(text, r"(?m)" + pattern)
+        self.assertIn("bytes a rank: " + " ".join(map(str, told["weight_bytes"])), text)
+        self.assertIn("a token and rank: " + " ".join(map(str, told["cache_bytes_per_token"])), text)
+        # 9 heads as 3 key groups: 48 bytes are 2 layers * (key + value) * 6 channels * 2 bytes of one group.
+        self.assertEqual(sorted(told["cache_bytes_per_token"]), [48, 48, 48, 96])
+
+    def test_dtype(self):
+        full, half = (self.plan(ORACLE / "llama_gqa", 2, "--dtype", name) for name in ("float32", "float16"))
+        self.check(full)
+        self.check(half)
+        self.assertEqual(full["cache_bytes_per_token"], [2 * n for n in half["cache_bytes_per_token"]])
+
+
+if __name__ == "__main__":
+    main()
