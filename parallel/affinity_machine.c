@@ -107,14 +107,19 @@ static double quota_v2(const char *directory)
     return period > 0 && quota > 0 ? quota / period : 0;
 }
 
+static double quota_file_v1(const char *directory, const char *what)
+{
+    char path[640], line[128];
+    double microseconds;
+    snprintf(path, sizeof path, "/sys/fs/cgroup/cpu%s/cpu.cfs_%s_us", directory, what);
+    return read_line(path, line, sizeof line) && sscanf(line, "%lf", &microseconds) == 1 ? microseconds : 0;
+}
+
+/* The quota is -1 where there is none. */
 static double quota_v1(const char *directory)
 {
-    char path[640], quota[64], period[64];
-    snprintf(path, sizeof path, "/sys/fs/cgroup/cpu%s/cpu.cfs_quota_us", directory);
-    if (!read_line(path, quota, sizeof quota)) return 0;
-    snprintf(path, sizeof path, "/sys/fs/cgroup/cpu%s/cpu.cfs_period_us", directory);
-    if (!read_line(path, period, sizeof period) || atof(period) <= 0 || atof(quota) <= 0) return 0;
-    return atof(quota) / atof(period);
+    double quota = quota_file_v1(directory, "quota"), period = quota_file_v1(directory, "period");
+    return period > 0 && quota > 0 ? quota / period : 0;
 }
 
 /* The tightest limit from this directory up to the root. */
@@ -173,7 +178,10 @@ static void read_cores(const tsr_cpu_mask *wanted, int *core_of)
         core_of[cpu] = cpu;
         if (!(wanted->bits[cpu / 64] >> (cpu % 64) & 1)) continue;
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-        if (read_line(path, line, sizeof line) && atoi(line) <= cpu) core_of[cpu] = atoi(line);
+        int lowest;
+        if (read_line(path, line, sizeof line) && sscanf(line, "%d", &lowest) == 1 && lowest >= 0 &&
+            lowest <= cpu)
+            core_of[cpu] = lowest;
     }
 }
 

@@ -7,9 +7,7 @@
 #include "parallel/world_internal.h"
 
 #include <mpi.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #ifdef OPEN_MPI
@@ -18,7 +16,7 @@ static const tsr_mpi_library MPI_LIBRARY = TSR_MPI_OPEN;
 static const tsr_mpi_library MPI_LIBRARY = TSR_MPI_OTHER;
 #endif
 
-enum { DEADLINE = 60, LOAD_DEADLINE = 600, ABORT_SECONDS = 10 };
+enum { DEADLINE = 60, LOAD_DEADLINE = 600 };
 
 extern char **environ;
 
@@ -117,7 +115,8 @@ tsr_status tsr_world_create(const tsr_world_options *options, tsr_world **out)
     *w = (tsr_world){
         .size = 1, .local_size = 1, .one_node = true, .comm = MPI_COMM_NULL, .node = MPI_COMM_NULL};
     fill_options(&w->options, options);
-    if (gethostname(w->hostname, sizeof w->hostname - 1)) strcpy(w->hostname, "unknown");
+    if (gethostname(w->hostname, sizeof w->hostname - 1))
+        snprintf(w->hostname, sizeof w->hostname, "unknown");
     tsr_status status = launch.mpi ? join_job(w, &launch) : TSR_OK;
     w->yielding = w->local_size > sysconf(_SC_NPROCESSORS_ONLN); /* until tsr_affinity_plan knows better */
     if (status != TSR_OK) {
@@ -150,44 +149,6 @@ tsr_status tsr_world_break(tsr_world *world, tsr_status status)
 {
     world->broken = true;
     return status;
-}
-
-static bool first_to_abort(tsr_world *w)
-{
-    return !w || !w->channel || atomic_exchange(tsr_channel_stage(w->channel, 0, TSR_LANE_ABORT), 1) == 0;
-}
-
-/* MPI_Abort may hang where the launcher itself is gone: the alarm then ends the process. */
-_Noreturn void tsr_world_abort(tsr_world *world, tsr_status status, const char *text)
-{
-    if (first_to_abort(world)) {
-        if (world && world->size > 1)
-            tsr_log(TSR_LOG_ERROR, "rank %d of %d on %s: %s", world->rank, world->size, world->hostname,
-                    text ? text : tsr_error_text());
-        else
-            tsr_log(TSR_LOG_ERROR, "%s", text ? text : tsr_error_text());
-    } else {
-        sleep(2); /* the first one is ending the job */
-    }
-    int code = tsr_status_exit_code(status);
-    if (world && world->comm != MPI_COMM_NULL) {
-        signal(SIGALRM, SIG_DFL);
-        alarm(ABORT_SECONDS);
-        MPI_Abort(MPI_COMM_WORLD, code);
-    }
-    _exit(code);
-}
-
-static volatile sig_atomic_t stop_requested;
-
-void tsr_world_request_stop(void)
-{
-    stop_requested = 1;
-}
-
-bool tsr_world_stop_requested(void)
-{
-    return stop_requested;
 }
 
 /* Facts ------------------------------------------------------------------------------------------------- */

@@ -29,6 +29,7 @@ typedef struct tsr_world tsr_world;
 typedef struct tsr_world_options {
     double deadline_seconds;      /* of a collective; 0: 60 */
     double load_deadline_seconds; /* of tsr_world_agree, after unequal loading times; 0: 600 */
+    bool through_mpi;             /* use no shared memory for messages and sums */
     bool alone;                   /* be a world of one rank whatever started the process */
 } tsr_world_options;
 

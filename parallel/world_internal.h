@@ -37,7 +37,7 @@ struct tsr_world {
 /* Whether messages of the whole world travel through `channel`. */
 static inline bool tsr_world_shares_memory(const tsr_world *w)
 {
-    return w->one_node && w->channel;
+    return w->one_node && w->channel && !w->options.through_mpi;
 }
 
 /* Waits for an MPI request, watching the ranks of this node: those whose flag in `lane` is below `stage`
