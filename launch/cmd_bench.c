@@ -275,12 +275,9 @@ static tsr_status run(bench *b, tsr_world *world)
 {
     bool leads = tsr_world_rank(world) == 0;
     tsr_engine_get_info(b->engine, &b->info);
-    if (leads) {
-        TSR_TRY(measure(b));
-        TSR_TRY(tsr_engine_dismiss(b->engine));
-    } else {
-        TSR_TRY(tsr_engine_follow(b->engine));
-    }
+    tsr_status s = leads ? measure(b) : TSR_OK;
+    TSR_TRY(leads ? tsr_engine_dismiss(b->engine) : tsr_engine_follow(b->engine));
+    TSR_TRY(tsr_world_agree(world, s)); /* the others are not to wait for reports that never come */
     TSR_TRY(gather_reports(b));
     return leads ? print(b) : TSR_OK;
 }

@@ -27,7 +27,8 @@ static void print_usage(void)
     for (int i = 0; i < N_COMMANDS; i++) printf("  %-10s %s\n", commands[i].name, commands[i].summary);
     printf("\n`tessera COMMAND --help` lists the options of a command.\n"
            "Exit codes: 0 success, 1 internal error, 2 bad option or request, 3 bad or unreadable file,\n"
-           "            4 lost rank, 5 deadline passed, 6 out of memory, 143 stopped by a signal.\n");
+           "            4 lost rank, 5 deadline passed, 6 out of memory,\n"
+           "            130 and 143 stopped by SIGINT and SIGTERM.\n");
 }
 
 static void print_help(const struct command_row *c)
@@ -51,8 +52,7 @@ static tsr_status unknown_command(const char *name)
         int d = tsr_name_distance(name, commands[i].name);
         if (d < least) nearest = commands[i].name, least = d;
     }
-    if (nearest)
-        return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; did you mean %s?", name, nearest);
+    if (nearest) return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; did you mean %s?", name, nearest);
     return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; `tessera --help` lists all", name);
 }
 
@@ -83,11 +83,28 @@ static tsr_status dispatch(tsr_world *world, int argc, char **argv)
     return unknown_command(argv[1]);
 }
 
+static volatile sig_atomic_t stop_signal;
+
 static void on_signal(int number)
 {
-    (void)number;
+    stop_signal = number;
     tsr_engine_request_stop();
     signal(number, SIG_DFL); /* a second one ends the program at once */
+}
+
+/* The convention of shells: 128 and the number of the signal. */
+static int exit_code(tsr_status status)
+{
+    return status == TSR_ERR_CANCELLED && stop_signal ? 128 + stop_signal : tsr_status_exit_code(status);
+}
+
+/* Whether other ranks may be waiting for this one: a step failed, here or on another rank. What fails between
+ * steps is agreed on by all; memory that runs out or an internal error may be either, and then ending the job
+ * at once is the safe way. */
+static bool leaves_others_waiting(const tsr_world *world, tsr_status status)
+{
+    if (status == TSR_ERR_RANK_LOST || status == TSR_ERR_DEADLINE) return true;
+    return tsr_world_size(world) > 1 && (status == TSR_ERR_INTERNAL || status == TSR_ERR_MEMORY);
 }
 
 int main(int argc, char **argv)
@@ -102,10 +119,9 @@ int main(int argc, char **argv)
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     status = finish_output(dispatch(world, argc, argv));
-    bool broken = status == TSR_ERR_RANK_LOST || status == TSR_ERR_DEADLINE;
-    if (broken) tsr_world_abort(world, status, NULL);
+    if (leaves_others_waiting(world, status)) tsr_world_abort(world, status, NULL);
     if (status != TSR_OK && tsr_world_rank(world) == 0)
         fprintf(stderr, "tessera: error: %s\n", tsr_error_text());
     tsr_world_destroy(&world);
-    return tsr_status_exit_code(status);
+    return exit_code(status);
 }
