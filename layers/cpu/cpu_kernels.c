@@ -22,9 +22,18 @@ extern const tsr_cpu_kernels tsr_cpu_kernels_portable;
 extern const tsr_cpu_kernels tsr_cpu_kernels_avx2, tsr_cpu_kernels_avx512, tsr_cpu_kernels_avx512bf16,
     tsr_cpu_kernels_amx;
 
+/* Bit `bit` of a register (0 eax .. 3 edx) of a cpuid leaf; for features that not every compiler has a name for. */
+static bool cpu_bit(unsigned leaf, unsigned subleaf, int reg, int bit)
+{
+    unsigned r[4];
+    if (!__get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3])) return false;
+    return r[reg] >> bit & 1;
+}
+
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    bool f16c = cpu_bit(1, 0, 2, 29);
+    return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 static bool has_avx512(void)
@@ -33,24 +42,16 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-/* Bit `bit` of a register (0 eax .. 3 edx) of leaf 7; the compilers' own names for these differ. */
-static bool leaf7(unsigned subleaf, int reg, int bit)
-{
-    unsigned r[4];
-    if (!__get_cpuid_count(7, subleaf, &r[0], &r[1], &r[2], &r[3])) return false;
-    return r[reg] >> bit & 1;
-}
-
 static bool has_avx512bf16(void)
 {
-    return has_avx512() && leaf7(1, 0, 5);
+    return has_avx512() && cpu_bit(7, 1, 0, 5);
 }
 
 /* AMX tile data is state that a process must ask Linux for, once, before any thread uses it. */
 static bool has_amx(void)
 {
     enum { ARCH_REQUEST_STATE = 0x1023, STATE_TILE_DATA = 18 };
-    return has_avx512bf16() && leaf7(0, 3, 24) && leaf7(0, 3, 22) &&
+    return has_avx512bf16() && cpu_bit(7, 0, 3, 24) && cpu_bit(7, 0, 3, 22) &&
            syscall(SYS_arch_prctl, ARCH_REQUEST_STATE, STATE_TILE_DATA) == 0;
 }
 #endif

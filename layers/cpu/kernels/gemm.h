@@ -17,32 +17,21 @@
 #include "layers/cpu/kernels/simd.h"
 #include "layers/cpu/pack.h"
 
-enum { TSR_GEMM_DEPTH = 256 };
+enum { TSR_GEMM_DEPTH = 256, TSR_GEMM_PANELS = 4 }; /* most panels of a tile */
 
-/* One tile product: c[rows][cols] = or += x w^T over k columns of one or more neighbouring panels. */
+/* One tile product: c[rows][panels * TSR_PANEL] += x w^T over k columns of neighbouring panels. How many rows and panels
+ * is fixed in the kernel. It prefetches, per step (a column; bf16: two), as many bytes as the step reads of each panel,
+ * from ahead + step number * ahead_step on. */
 typedef struct tsr_tile {
     const void *x;       /* [k][rows] float32 (fma), [k / 2][rows][2] bf16 (dot) */
     const char *w;       /* the first panel from the first of the k columns on */
     int64_t panel_bytes; /* from one panel to the next */
-    int panels;
     int64_t k;
     float *c;
     int64_t ldc;
-    int64_t cols;      /* columns of c that exist, 1 .. panels * TSR_PANEL */
-    const float *bias; /* [cols] or NULL; added when `first` */
-    bool first;        /* set c; otherwise add to it */
-    const char *ahead; /* tiles prefetch a cache line from here on with each step of k */
+    const char *ahead;
+    int64_t ahead_step;
 } tsr_tile;
-
-static inline void tsr_tile_advance(tsr_tile *t, int panels)
-{
-    t->w += panels * t->panel_bytes;
-    t->panels -= panels;
-    t->c += panels * TSR_PANEL;
-    t->cols -= panels * TSR_PANEL;
-    if (t->bias) t->bias += panels * TSR_PANEL;
-}
-
 typedef void (*tsr_tile_kernel)(const tsr_tile *t);
 
 /* A way: `prepare` is phase 0 of linear (x into call->shared), `multiply` phase 1. */
@@ -86,10 +75,9 @@ TSR_INLINE int64_t tsr_block_start(int64_t rows, int64_t blocks, int64_t block)
 /* The walk over row blocks, panels and column blocks that fma and dot have in common. A block of x lies at
  * x + first row * x_row_bytes, within it column k at k * rows * x_bytes. */
 typedef struct tsr_gemm_walk {
-    const tsr_tile_kernel *tiles;   /* [1 .. most_rows]: one panel, in cache */
-    const tsr_tile_kernel *streams; /* [1 .. most_rows]: any number of panels, from memory */
-    int64_t most_rows;
-    int panels; /* to be given to a stream */
+    const tsr_tile_kernel *single; /* [1 .. most_rows]: one panel */
+    const tsr_tile_kernel *multi;  /* [1 .. most_rows]: `panels` panels; NULL where there is none */
+    int64_t most_rows, panels;
     const char *x;
     int64_t x_row_bytes, x_bytes;
 } tsr_gemm_walk;

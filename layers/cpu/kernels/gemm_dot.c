@@ -12,17 +12,6 @@
 
 enum { MOST_ROWS = 12, VECTORS = TSR_PANEL / TSR_VL };
 
-TSR_INLINE void store(const tsr_tile *t, vf v, int row, int64_t col)
-{
-    float *c = t->c + row * t->ldc + col;
-    int64_t n = tsr_max(0, tsr_min(TSR_VL, t->cols - col));
-    if (!t->first)
-        v += v_load_n(c, n);
-    else if (t->bias)
-        v += v_load_n(t->bias + col, n);
-    v_store_n(c, v, n);
-}
-
 TSR_INLINE void tile(const int mr, const tsr_tile *t)
 {
     __m512 acc[MOST_ROWS][VECTORS];
@@ -30,9 +19,10 @@ TSR_INLINE void tile(const int mr, const tsr_tile *t)
         TSR_EACH (j, VECTORS) acc[i][j] = _mm512_setzero_ps();
     }
     const char *x = t->x, *w = t->w;
-    for (int64_t k = 0; k < t->k; k += 2, x += mr * 4, w += TSR_PANEL * 4) {
+    const char *ahead = t->ahead;
+    for (int64_t k = 0; k < t->k; k += 2, x += mr * 4, w += TSR_PANEL * 4, ahead += t->ahead_step) {
         __m512bh pair[VECTORS];
-        __builtin_prefetch(t->ahead + k / 2 * 64, 0, 2);
+        TSR_EACH (j, VECTORS) __builtin_prefetch(ahead + 64 * j);
         TSR_EACH (j, VECTORS) pair[j] = (__m512bh)_mm512_loadu_si512(w + 64 * j);
         TSR_EACH (i, mr) {
             int32_t both;
@@ -42,7 +32,10 @@ TSR_INLINE void tile(const int mr, const tsr_tile *t)
         }
     }
     TSR_EACH (i, mr) {
-        TSR_EACH (j, VECTORS) store(t, (vf)acc[i][j], i, j * TSR_VL);
+        TSR_EACH (j, VECTORS) {
+            float *c = t->c + i * t->ldc + j * TSR_VL;
+            v_store(c, v_load(c) + (vf)acc[i][j]);
+        }
     }
 }
 
@@ -86,8 +79,7 @@ static void prepare(const tsr_call *call, int64_t rows, const tsr_worker *worker
 
 static void multiply(const tsr_call *call, int64_t rows, const tsr_worker *worker)
 {
-    tsr_gemm_walk walk = {.tiles = tiles,
-                          .streams = tiles,
+    tsr_gemm_walk walk = {.single = tiles,
                           .most_rows = MOST_ROWS,
                           .panels = 1,
                           .x = call->shared,
@@ -117,17 +109,9 @@ static void choose(void)
 {
     static const float x[MOST_ROWS * TSR_GEMM_DEPTH];
     static const char w[TSR_PANEL * TSR_GEMM_DEPTH * 2];
-    float c[MOST_ROWS * TSR_PANEL];
+    float c[MOST_ROWS * TSR_PANEL] = {0};
     if (tsr_cpu_dot_choice != TSR_DOT_UNTIMED) return;
-    tsr_tile t = {.x = x,
-                  .w = w,
-                  .panels = 1,
-                  .k = TSR_GEMM_DEPTH,
-                  .c = c,
-                  .ldc = TSR_PANEL,
-                  .cols = TSR_PANEL,
-                  .first = true,
-                  .ahead = w};
+    tsr_tile t = {.x = x, .w = w, .k = TSR_GEMM_DEPTH, .c = c, .ldc = TSR_PANEL, .ahead = w};
     double dot = time_tile(tiles[MOST_ROWS], &t),
            fma = time_tile(TSR_LOCAL(tsr_fma_tile)(TSR_BF16, MOST_ROWS), &t);
     tsr_cpu_dot_choice = dot < fma ? TSR_DOT : TSR_DOT_NOT;

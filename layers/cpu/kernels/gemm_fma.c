@@ -4,9 +4,8 @@
  * takes a load per vector (one instruction or two widen it) and one broadcast per row. Phase 0 interleaves
  * the rows of a block, [k][rows], so that the broadcasts read one stream; a single row is that already.
  *
- * Two kinds of kernel: `tile` takes one panel, whose weights are in cache; `stream`, for the few rows of a
- * decode step, takes weights from memory, several panels at once where registers allow: more streams keep
- * memory busier.
+ * Kernels for a few rows, as in a decode step, come in a second kind that takes several panels at once: weights then come
+ * from memory, and more streams keep memory busier.
  */
 #include "layers/cpu/kernels/gemm.h"
 
@@ -15,8 +14,6 @@ enum { MOST_ROWS = 12, MOST_VECTORS = 8 };
 #else
 enum { MOST_ROWS = 6, MOST_VECTORS = 8 };
 #endif
-enum { AHEAD = 2048 }; /* bytes that streams prefetch ahead */
-
 TSR_INLINE int width(tsr_dtype dtype)
 {
     return dtype == TSR_F32 ? 4 : 2;
@@ -32,29 +29,9 @@ TSR_INLINE vf weights(tsr_dtype dtype, const void *w, int64_t k, int64_t lane, b
     return (vf)(odd ? pair & 0xFFFF0000u : pair << 16);
 }
 
-TSR_INLINE void store(const tsr_tile *t, vf v, int row, int64_t col)
-{
-    float *c = t->c + row * t->ldc + col;
-    int64_t n = t->cols - col;
-    if (n >= TSR_VL) {
-        if (!t->first)
-            v += v_load(c);
-        else if (t->bias)
-            v += v_load(t->bias + col);
-        v_store(c, v);
-    } else if (n > 0) {
-        if (!t->first)
-            v += v_load_n(c, n);
-        else if (t->bias)
-            v += v_load_n(t->bias + col, n);
-        v_store_n(c, v, n);
-    }
-}
-
-/* Which columns a block covers: vectors `lane`, lane + TSR_VL, ... of each of `panels` panels, nv in all. */
+/* The vectors of a block: lanes `lane`, lane + TSR_VL, ... of each of `panels` panels, nv in all. */
 typedef struct shape {
     int rows, panels, nv;
-    bool stream;
 } shape;
 
 /* One column k (bf16: the odd or even one of a pair) of all vectors, times all rows. */
@@ -64,26 +41,10 @@ TSR_INLINE void multiply_column(tsr_dtype dtype, const shape s, const tsr_tile *
     vf w[MOST_VECTORS];
     const int each = s.nv / s.panels;
     TSR_EACH (j, s.nv)
-        w[j] =
-            weights(dtype, (const char *)t->w + j / each * t->panel_bytes, k, lane + j % each * TSR_VL, odd);
+        w[j] = weights(dtype, t->w + j / each * t->panel_bytes, k, lane + j % each * TSR_VL, odd);
     TSR_EACH (i, s.rows) {
         vf a = v_set1(x[i]);
         TSR_EACH (j, s.nv) acc[i][j] = v_fma(a, w[j], acc[i][j]);
-    }
-}
-
-/* Streams: what this very panel will need soon; tiles: one line of what comes next. */
-TSR_INLINE void prefetch(tsr_dtype dtype, const shape s, const tsr_tile *t, int64_t k)
-{
-    const int step = dtype == TSR_BF16 ? 2 : 1;
-    if (!s.stream) {
-        __builtin_prefetch(t->ahead + k / step * 64, 0, 2);
-        return;
-    }
-    TSR_EACH (p, s.panels) {
-        const char *ahead = t->w + p * t->panel_bytes + k * TSR_PANEL * width(dtype) + AHEAD;
-        for (int line = 0; line < TSR_PANEL * step * width(dtype); line += 64)
-            __builtin_prefetch(ahead + line);
     }
 }
 
@@ -94,61 +55,67 @@ TSR_INLINE void block(tsr_dtype dtype, const shape s, const tsr_tile *t, int64_t
         TSR_EACH (j, s.nv) acc[i][j] = (vf){0};
     }
     const float *x = t->x;
-    const int step = dtype == TSR_BF16 ? 2 : 1, each = s.nv / s.panels;
+    const char *ahead = t->ahead;
+    const int step = dtype == TSR_BF16 ? 2 : 1, each = s.nv / s.panels,
+              bytes = TSR_PANEL * step * width(dtype);
     int64_t k = 0;
-    for (; k + step <= t->k; k += step, x += step * s.rows) {
-        prefetch(dtype, s, t, k);
+    for (; k + step <= t->k; k += step, x += step * s.rows, ahead += t->ahead_step) {
+        TSR_EACH (p, s.panels) {
+            for (int line = 0; line < bytes; line += 64)
+                __builtin_prefetch(ahead + p * t->panel_bytes + line);
+        }
         multiply_column(dtype, s, t, k, lane, false, x, acc);
         if (step == 2) multiply_column(dtype, s, t, k, lane, true, x + s.rows, acc);
     }
     if (k < t->k) multiply_column(dtype, s, t, k, lane, false, x, acc); /* an odd last column of bf16 */
     TSR_EACH (i, s.rows) {
-        TSR_EACH (j, s.nv) store(t, acc[i][j], i, j / each * TSR_PANEL + lane + j % each * TSR_VL);
+        TSR_EACH (j, s.nv) {
+            float *c = t->c + i * t->ldc + j / each * TSR_PANEL + lane + j % each * TSR_VL;
+            v_store(c, v_load(c) + acc[i][j]);
+        }
     }
 }
 
-/* Panels that a stream of mr rows takes at once, and vectors per block: what leaves room in the registers. */
-TSR_INLINE int streams(int64_t mr)
-{
-    if (TSR_VL == 16) return mr == 1 ? 4 : mr <= 6 ? 2 : 1;
-    return TSR_VL == 8 && mr == 1 ? 2 : 1;
-}
-
-TSR_INLINE void tile(tsr_dtype dtype, const int mr, bool stream, const int panels, const tsr_tile *t)
+TSR_INLINE void tile(tsr_dtype dtype, const int mr, const int panels, const tsr_tile *t)
 {
     const int whole = TSR_PANEL / TSR_VL, each = mr == 1 || whole == 2 ? whole : 2;
-    const shape s = {mr, panels, each * panels, stream};
+    const shape s = {mr, panels, each * panels};
     for (int64_t lane = 0; lane < TSR_PANEL; lane += each * TSR_VL) block(dtype, s, t, lane);
 }
 
-#define TSR_TILE(dtype, mr)                                                                                  \
-    static void tile_##dtype##_##mr(const tsr_tile *t)                                                       \
-    {                                                                                                        \
-        tile(TSR_##dtype, mr, false, 1, t);                                                                  \
-    }                                                                                                        \
-    static void stream_##dtype##_##mr(const tsr_tile *t)                                                     \
-    {                                                                                                        \
-        tsr_tile left = *t;                                                                                  \
-        for (; left.panels >= streams(mr); tsr_tile_advance(&left, streams(mr)))                             \
-            tile(TSR_##dtype, mr, true, streams(mr), &left);                                                 \
-        for (; left.panels > 0; tsr_tile_advance(&left, 1)) tile(TSR_##dtype, mr, true, 1, &left);           \
-    }
+/* X(dtype, rows, panels): what leaves room in the registers */
 #if TSR_VL == 16
-#define TSR_MR_TABLE(X, d)                                                                                   \
-    X(d, 1) X(d, 2) X(d, 3) X(d, 4) X(d, 5) X(d, 6) X(d, 7) X(d, 8) X(d, 9) X(d, 10) X(d, 11) X(d, 12)
+#define TSR_SINGLE_TABLE(X, d)                                                                               \
+    X(d, 1, 1)                                                                                               \
+    X(d, 2, 1) X(d, 3, 1) X(d, 4, 1) X(d, 5, 1) X(d, 6, 1) X(d, 7, 1) X(d, 8, 1) X(d, 9, 1) X(d, 10, 1)      \
+        X(d, 11, 1) X(d, 12, 1)
+#define TSR_MULTI_TABLE(X, d) X(d, 1, 4) X(d, 2, 2) X(d, 3, 2) X(d, 4, 2) X(d, 5, 2) X(d, 6, 2)
 #else
-#define TSR_MR_TABLE(X, d) X(d, 1) X(d, 2) X(d, 3) X(d, 4) X(d, 5) X(d, 6)
+#define TSR_SINGLE_TABLE(X, d) X(d, 1, 1) X(d, 2, 1) X(d, 3, 1) X(d, 4, 1) X(d, 5, 1) X(d, 6, 1)
+#define TSR_MULTI_TABLE(X, d)
 #endif
-TSR_MR_TABLE(TSR_TILE, F32)
-TSR_MR_TABLE(TSR_TILE, F16)
-TSR_MR_TABLE(TSR_TILE, BF16)
 
-#define TSR_TILE_ENTRY(dtype, mr)   [mr] = tile_##dtype##_##mr,
-#define TSR_STREAM_ENTRY(dtype, mr) [mr] = stream_##dtype##_##mr,
-#define TSR_KERNEL_ROW(dtype)                                                                                \
-    [TSR_##dtype] = {{TSR_MR_TABLE(TSR_TILE_ENTRY, dtype)}, {TSR_MR_TABLE(TSR_STREAM_ENTRY, dtype)}}
-static const tsr_tile_kernel kernels[][2][MOST_ROWS + 1] = {TSR_KERNEL_ROW(F32), TSR_KERNEL_ROW(F16),
-                                                            TSR_KERNEL_ROW(BF16)};
+static int64_t panels_at_once(int64_t mr)
+{
+    if (TSR_VL != 16) return 1;
+    return mr == 1 ? 4 : mr <= 6 ? 2 : 1;
+}
+
+#define TSR_TILE(dtype, mr, panels)                                                                          \
+    static void tile_##dtype##_##mr##_##panels(const tsr_tile *t)                                            \
+    {                                                                                                        \
+        tile(TSR_##dtype, mr, panels, t);                                                                    \
+    }
+#define TSR_TILES(dtype) TSR_SINGLE_TABLE(TSR_TILE, dtype) TSR_MULTI_TABLE(TSR_TILE, dtype)
+TSR_TILES(F32)
+TSR_TILES(F16)
+TSR_TILES(BF16)
+
+#define TSR_TILE_ENTRY(dtype, mr, panels) [mr] = tile_##dtype##_##mr##_##panels,
+#define TSR_DTYPE_ENTRY(dtype)                                                                               \
+    [TSR_##dtype] = {{TSR_SINGLE_TABLE(TSR_TILE_ENTRY, dtype)}, {TSR_MULTI_TABLE(TSR_TILE_ENTRY, dtype)}}
+static const tsr_tile_kernel kernels[][2][MOST_ROWS + 1] = {TSR_DTYPE_ENTRY(F32), TSR_DTYPE_ENTRY(F16),
+                                                            TSR_DTYPE_ENTRY(BF16)};
 
 static int64_t shared_bytes(const tsr_call *call, int64_t rows)
 {
@@ -185,10 +152,10 @@ static void multiply(const tsr_call *call, int64_t rows, const tsr_worker *worke
 {
     const tsr_weight_data *w = call->weight[0];
     tsr_gemm_walk walk = {
-        .tiles = kernels[w->dtype][0],
-        .streams = kernels[w->dtype][1],
+        .single = kernels[w->dtype][0],
+        .multi = kernels[w->dtype][1],
         .most_rows = MOST_ROWS,
-        .panels = streams(tsr_block_start(rows, tsr_block_count(rows, MOST_ROWS), 1)),
+        .panels = panels_at_once(tsr_block_start(rows, tsr_block_count(rows, MOST_ROWS), 1)),
         .x = rows > 1 ? call->shared : (const char *)call->in[0].data,
         .x_row_bytes = w->cols * 4,
         .x_bytes = 4,

@@ -24,16 +24,25 @@
 #define TSR_VL 4
 #endif
 
+/* TSR_UNROLL in front of a loop with a constant count of at most 16 unrolls it, so that arrays of vectors become registers;
+ * TSR_EACH is such a loop. Under a sanitizer, which instruments every access, neither this nor inlining is forced: the
+ * code would take minutes to compile. */
+#if defined(__has_feature)
+#define TSR_HAS_ASAN __has_feature(address_sanitizer)
+#else
+#define TSR_HAS_ASAN 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || TSR_HAS_ASAN
+#define TSR_INLINE static inline
+#define TSR_UNROLL
+#else
 #define TSR_INLINE static inline __attribute__((always_inline))
-
-/* In front of a loop with a constant count of at most 16: unroll it, so that arrays of vectors become
- * registers. */
 #ifdef __clang__
 #define TSR_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define TSR_UNROLL _Pragma("GCC unroll 16")
 #endif
-
+#endif
 #define TSR_EACH(i, n) TSR_UNROLL for (int i = 0; i < (n); i++)
 
 typedef float vf __attribute__((vector_size(TSR_VL * 4)));
