@@ -1,8 +1,8 @@
 /* pool.c: persistent threads that meet in a dissemination barrier; a job is what lies between two barriers.
  *
  * One signal per thread and round has one writer and one reader, so an arrival costs the transfer of one
- * cache line. A reader that has spun long enough sleeps on the signal's futex; the writer looks for sleepers
- * after it stored.
+ * cache line. A reader that has spun long enough sleeps on the signal's futex; the writer looks for
+ * sleepers after it stored.
  */
 #include "base/pool.h"
 
@@ -19,12 +19,13 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     ROUNDS = 10,      /* 2^ROUNDS = TSR_POOL_MAX_THREADS */
     LINE = 128,       /* two cache lines: x86 prefetches them in pairs */
-    FIRST_LOOKS = 64, /* looks at the own signal before looking whether the other side sleeps */
+    FIRST_LOOKS = 64, /* at the own signal before looking whether the other side sleeps */
     YIELDS = 32       /* times an oversubscribed thread gives its core away before it sleeps */
 };
 static const double SPIN_SECONDS = 50e-6;
@@ -87,22 +88,26 @@ static bool yield_often(signal_line *s, uint32_t barrier)
     return reached(s, barrier);
 }
 
-/* The read-modify-write orders the announcement before the look at the value, and pairs with wake_sleeper:
- * one of the two sees what the other wrote. */
+/* The writer stores its value and then loads `sleeping` without a fence in between, which would double the
+ * price of a barrier. So it may miss a reader that announces itself in the same instant: for that the first
+ * sleep is short, and at its end either the value has arrived or the announcement is long visible. */
 static void sleep_until(signal_line *s, uint32_t barrier)
 {
-    atomic_exchange(&s->sleeping, 1);
+    struct timespec nap = {.tv_nsec = 1000000};
+    atomic_store(&s->sleeping, 1);
     for (;;) {
-        uint32_t seen = atomic_load_explicit(&s->value, memory_order_acquire);
+        uint32_t seen = atomic_load(&s->value);
         if ((int32_t)(seen - barrier) >= 0) break;
-        syscall(SYS_futex, &s->value, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+        syscall(SYS_futex, &s->value, FUTEX_WAIT_PRIVATE, seen, &nap, NULL, 0);
+        nap = (struct timespec){.tv_sec = 1};
     }
     atomic_store_explicit(&s->sleeping, 0, memory_order_relaxed);
 }
 
 static void wake_sleeper(signal_line *s)
 {
-    if (atomic_fetch_or(&s->sleeping, 0)) syscall(SYS_futex, &s->value, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (atomic_load_explicit(&s->sleeping, memory_order_relaxed))
+        syscall(SYS_futex, &s->value, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 static void meet(tsr_pool *pool, seat *own)
@@ -113,7 +118,7 @@ static void meet(tsr_pool *pool, seat *own)
         signal_line *out = &pool->seats[(own->thread + step) % pool->n_threads].in[in - own->in];
         atomic_store_explicit(&out->value, barrier, memory_order_release);
         bool here = look_often(in, barrier, pool->oversubscribed ? 0 : FIRST_LOOKS);
-        wake_sleeper(out); /* after the first looks: their time hides that of the store */
+        wake_sleeper(out); /* after the first looks, by when the store is out */
         if (!here && !(pool->oversubscribed ? yield_often : spin)(in, barrier)) sleep_until(in, barrier);
     }
 }
@@ -168,7 +173,8 @@ static int start_worker(seat *s)
     return error;
 }
 
-/* The gate stays shut until all have started: where one cannot, the others must not wait for it in a barrier.
+/* The gate stays shut until all have started: where one cannot, the others must not wait for it in a
+ * barrier.
  */
 static tsr_status start_workers(tsr_pool *pool)
 {

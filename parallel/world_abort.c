@@ -35,7 +35,7 @@ _Noreturn void tsr_world_abort(tsr_world *world, tsr_status status, const char *
     _exit(code);
 }
 
-static volatile sig_atomic_t stop_requested;
+static _Atomic int stop_requested; /* without locks, so a signal handler may set it */
 
 void tsr_world_request_stop(void)
 {

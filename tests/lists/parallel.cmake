@@ -41,3 +41,7 @@ tsr_add_drill(fine 20 0 3 "is fine$" 3 fine)
 
 add_test(NAME drill_plain_srun COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/parallel_drill.sh 10 2 1 "use srun --mpi=pmix"
          env SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=1 $<TARGET_FILE:parallel_drill> fine)
+
+# What meeting costs: a program to run by hand, not a test.
+add_executable(bench_parallel bench_parallel.c)
+target_link_libraries(bench_parallel PRIVATE tessera)
