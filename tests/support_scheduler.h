@@ -1,0 +1,466 @@
+/* support_scheduler.h: for tests of scheduling: random requests through scheduler, records, slot tables and step
+ * builder, on a model that is a hash.
+ *
+ * The model keeps its "cache" in pages, as a real one does: each token is stored where the page table says,
+ * and what a row gives depends on everything stored for its sequence. So a page shared, lost or mixed up, a
+ * token fed twice or at a wrong position, sampling parameters of another sequence: each changes what is
+ * generated. What each request should give is computed alone from its history.
+ */
+#ifndef TSR_TESTS_SUPPORT_SCHEDULER_H
+#define TSR_TESTS_SUPPORT_SCHEDULER_H
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "runtime/page_pool.h"
+#include "runtime/scheduler.h"
+#include "runtime/step_builder.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { PAGE = TSR_PAGE_TOKENS, MOST_REQUESTS = 64, MOST_TOP = 3 };
+
+/* ---- The model ---- */
+
+/* Of a history: ids in order, then what the row asks. */
+typedef struct digest {
+    uint64_t hash;
+} digest;
+
+static inline digest digest_add(digest d, uint64_t x)
+{
+    return (digest){tsr_mix64(d.hash * 31 + x + 1)};
+}
+
+static inline int32_t digest_id(digest d, int32_t vocabulary)
+{
+    return (int32_t)(d.hash % (uint64_t)vocabulary);
+}
+
+static inline float digest_logprob(digest d, int32_t id)
+{
+    return -(float)(tsr_mix64(d.hash + (uint64_t)id) >> 50);
+}
+
+static inline digest digest_sampling(digest d, const tsr_sampling *s, int64_t draw)
+{
+    return digest_add(digest_add(d, s->seed), (uint64_t)draw);
+}
+
+static inline uint64_t mix_id(int32_t id)
+{
+    return tsr_mix64((uint64_t)id + 99);
+}
+
+static inline void fake_top(digest d, int32_t n, int32_t vocabulary, tsr_token_logprob *out)
+{
+    for (int32_t i = 0; i < n; i++) {
+        int32_t id = digest_id(digest_add(d, (uint64_t)i), vocabulary);
+        out[i] = (tsr_token_logprob){id, digest_logprob(d, id)};
+    }
+}
+
+/* One rank: everything that follows the records. */
+typedef struct rank {
+    tsr_step_limits limits;
+    tsr_step_record *record;
+    tsr_slot_table *slots;
+    tsr_step_builder *builder;
+    int32_t *cache; /* [n_pages][PAGE] ids */
+    tsr_sample_result *results;
+    tsr_token_logprob *top; /* [max_rows][MOST_TOP] */
+} rank;
+
+static inline void rank_create(rank *r, const tsr_step_limits *limits)
+{
+    r->limits = *limits;
+    assert_int_equal(tsr_step_record_create(limits, &r->record), TSR_OK);
+    assert_int_equal(tsr_slot_table_create(limits, &r->slots), TSR_OK);
+    assert_int_equal(tsr_step_builder_create(limits, NULL, 0, &r->builder), TSR_OK);
+    r->cache = calloc((size_t)limits->n_pages * PAGE, sizeof *r->cache);
+    r->results = calloc((size_t)limits->max_rows, sizeof *r->results);
+    r->top = calloc((size_t)limits->max_rows * MOST_TOP, sizeof *r->top);
+}
+
+static inline void rank_destroy(rank *r)
+{
+    tsr_step_record_destroy(&r->record);
+    tsr_slot_table_destroy(&r->slots);
+    tsr_step_builder_destroy(&r->builder);
+    free(r->cache);
+    free(r->results);
+    free(r->top);
+}
+
+static inline digest row_digest(const rank *r, const tsr_step *step, int32_t token, const tsr_sample_row *row)
+{
+    const tsr_step_sequence *q = &step->sequences[step->sequence[token]];
+    digest d = {0};
+    for (int32_t p = 0; p <= step->positions[token]; p++)
+        d = digest_add(d, (uint64_t)r->cache[(int64_t)q->pages[p / PAGE] * PAGE + p % PAGE]);
+    if (row->kind != TSR_ROW_SAMPLE) return d;
+    uint64_t seen = 0;
+    for (int32_t i = 0; i < row->n_seen; i++) seen += mix_id(row->seen[i]);
+    return digest_add(digest_sampling(d, &row->sampling, row->draw), seen);
+}
+
+static inline void rank_run(rank *r)
+{
+    const tsr_step *step;
+    const tsr_sample_row *rows;
+    tsr_step_builder_build(r->builder, r->record, r->slots, &step, &rows);
+    for (int32_t t = 0; t < step->n_tokens; t++) {
+        const tsr_step_sequence *q = &step->sequences[step->sequence[t]];
+        int32_t p = step->positions[t];
+        assert_int_equal(p, q->position + t - q->first_token);
+        r->cache[(int64_t)q->pages[p / PAGE] * PAGE + p % PAGE] = step->ids[t];
+    }
+    for (int32_t i = 0; i < step->n_rows; i++) {
+        const tsr_sample_row *row = &rows[i];
+        tsr_token_logprob *top = r->top + (int64_t)i * MOST_TOP;
+        digest d = row_digest(r, step, step->rows[i], row);
+        int32_t id = row->kind == TSR_ROW_SCORE ? row->target : digest_id(d, r->limits.vocabulary);
+        fake_top(d, row->n_top, r->limits.vocabulary, top);
+        r->results[i] = (tsr_sample_result){id, digest_logprob(d, id), row->n_top, false, top};
+    }
+    tsr_slot_table_results(r->slots, r->results, step->n_rows);
+}
+
+/* ---- What a request should give, alone ---- */
+
+typedef struct expected {
+    int32_t n;
+    int32_t ids[512];
+    float logprobs[512];
+    digest digests[512];
+    tsr_finish finish;
+} expected;
+
+static inline bool among(const int32_t *ids, int32_t n, int32_t id)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (ids[i] == id) return true;
+    return false;
+}
+
+static inline digest history_digest(const tsr_request_spec *spec, const expected *e)
+{
+    digest d = {0};
+    uint64_t seen = 0;
+    int32_t all[1024], n = spec->n_prompt + e->n;
+    for (int32_t i = 0; i < n; i++) {
+        all[i] = i < spec->n_prompt ? spec->prompt[i] : e->ids[i - spec->n_prompt];
+        d = digest_add(d, (uint64_t)all[i]);
+        if (spec->sampling.repetition_penalty != 1 && !among(all, i, all[i])) seen += mix_id(all[i]);
+    }
+    return digest_add(digest_sampling(d, &spec->sampling, n), seen);
+}
+
+static inline void expect_alone(const tsr_request_spec *spec, int32_t vocabulary, expected *e)
+{
+    *e = (expected){.finish = TSR_FINISH_NONE};
+    while (e->finish == TSR_FINISH_NONE) {
+        if (e->n == spec->max_new_tokens) {
+            e->finish = TSR_FINISH_LENGTH;
+            return;
+        }
+        digest d = history_digest(spec, e);
+        int32_t id = digest_id(d, vocabulary);
+        e->logprobs[e->n] = digest_logprob(d, id);
+        e->digests[e->n] = d;
+        e->ids[e->n++] = id;
+        if (!spec->ignore_eos && among(spec->eos_ids, spec->n_eos, id))
+            e->finish = TSR_FINISH_EOS;
+        else if (among(spec->stop_ids, spec->n_stop, id))
+            e->finish = TSR_FINISH_STOP;
+    }
+}
+
+static inline void check_scores(const tsr_request *r, int32_t vocabulary)
+{
+    const tsr_request_spec *spec = &r->spec;
+    digest d = {0};
+    tsr_token_logprob top[MOST_TOP];
+    assert_int_equal(r->n_scored, spec->n_prompt);
+    assert_true(isnan(r->prompt_logprobs[0]));
+    for (int32_t i = 0; i < spec->n_prompt; i++) {
+        if (i > 0) {
+            assert_true(r->prompt_logprobs[i] == digest_logprob(d, spec->prompt[i]));
+            fake_top(d, spec->n_prompt_top, vocabulary, top);
+            for (int32_t j = 0; j < spec->n_prompt_top; j++) {
+                assert_int_equal(r->prompt_top[i * spec->n_prompt_top + j].id, top[j].id);
+                assert_true(r->prompt_top[i * spec->n_prompt_top + j].logprob == top[j].logprob);
+            }
+        } else if (r->prompt_top) {
+            assert_int_equal(r->prompt_top[0].id, -1);
+        }
+        d = digest_add(d, (uint64_t)spec->prompt[i]);
+    }
+    if (spec->max_new_tokens > 0 || spec->n_top == 0) return;
+    fake_top(d, spec->n_top, vocabulary, top);
+    for (int32_t j = 0; j < spec->n_top; j++) assert_int_equal(r->final_top[j].id, top[j].id);
+}
+
+/* A finished request gave what it gives alone; one ended from outside gave the beginning of it. */
+static inline void check_request(const tsr_request *r, int32_t vocabulary, bool ended_outside)
+{
+    expected e;
+    expect_alone(&r->spec, vocabulary, &e);
+    assert_int_equal(r->state, TSR_REQUEST_FINISHED);
+    assert_int_equal(r->slot, -1);
+    if (ended_outside) {
+        assert_true(r->n_generated <= e.n);
+    } else {
+        assert_int_equal(r->finish, e.finish);
+        assert_int_equal(r->n_generated, e.n);
+        if (r->spec.prompt_logprobs) check_scores(r, vocabulary);
+    }
+    for (int32_t i = 0; i < r->n_generated; i++) {
+        tsr_token_logprob top[MOST_TOP];
+        assert_int_equal(r->generated[i], e.ids[i]);
+        assert_true(r->logprobs[i] == e.logprobs[i]);
+        fake_top(e.digests[i], r->spec.n_top, vocabulary, top);
+        for (int32_t j = 0; j < r->spec.n_top; j++)
+            assert_memory_equal(&r->top[i * r->spec.n_top + j], &top[j], sizeof *top);
+    }
+    assert_int_equal(r->top != NULL, r->spec.n_top > 0 && r->n_generated > 0);
+}
+
+/* ---- The simulation ---- */
+
+typedef struct simulation {
+    tsr_rng rng;
+    tsr_step_limits limits;
+    tsr_scheduler *scheduler;
+    rank root, follower;
+    void *bytes;
+    tsr_request *requests[MOST_REQUESTS];
+    bool ended_outside[MOST_REQUESTS];
+    int n_requests, n_submitted, last_started, refused, steps;
+} simulation;
+
+static inline int32_t between(tsr_rng *rng, int32_t low, int32_t high)
+{
+    return low + (int32_t)tsr_rng_below(rng, (uint64_t)(high - low + 1));
+}
+
+static inline tsr_step_limits random_limits(tsr_rng *rng)
+{
+    tsr_step_limits l = {.max_tokens = between(rng, 1, 80), .vocabulary = between(rng, 2, 60)};
+    l.max_rows = between(rng, 1, l.max_tokens);
+    l.max_sequences = between(rng, 1, l.max_rows < 12 ? l.max_rows : 12);
+    l.max_context = between(rng, 2, 250);
+    l.n_pages = between(rng, 1, 24);
+    return l;
+}
+
+static inline tsr_request *random_request(simulation *s, int number)
+{
+    tsr_rng *rng = &s->rng;
+    int32_t prompt[250], ids[4], context = s->limits.max_context, v = s->limits.vocabulary;
+    tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
+    spec.n_prompt = between(rng, 1, tsr_rng_below(rng, 2) && context > 20 ? 20 : context);
+    spec.max_new_tokens = between(rng, 0, tsr_rng_below(rng, 3) ? 10 : 250);
+    if (spec.n_prompt + spec.max_new_tokens > context) spec.max_new_tokens = context - spec.n_prompt;
+    for (int32_t i = 0; i < spec.n_prompt; i++) prompt[i] = between(rng, 0, v - 1);
+    for (int i = 0; i < 4; i++) ids[i] = between(rng, 0, v - 1);
+    spec.prompt = prompt;
+    spec.eos_ids = ids;
+    spec.n_eos = between(rng, 0, 1) * between(rng, 0, 2);
+    spec.stop_ids = ids + 2;
+    spec.n_stop = between(rng, 0, 1) * between(rng, 0, 2);
+    spec.ignore_eos = between(rng, 0, 3) == 0;
+    spec.prompt_logprobs = between(rng, 0, 3) == 0 || spec.max_new_tokens == 0;
+    spec.n_prompt_top = spec.prompt_logprobs ? between(rng, 0, MOST_TOP) : 0;
+    spec.n_top = between(rng, 0, MOST_TOP);
+    spec.sampling.seed = tsr_rng_next(rng);
+    spec.sampling.repetition_penalty = between(rng, 0, 2) ? 1 : 1.5f;
+    tsr_request *r;
+    assert_int_equal(tsr_request_create(&spec, &s->limits, &r), TSR_OK);
+    r->user = (void *)(intptr_t)number;
+    return r;
+}
+
+static inline void submit_next(simulation *s)
+{
+    tsr_request *r = s->requests[s->n_submitted++];
+    bool fits = tsr_pages_for(tsr_request_cached_tokens(&r->spec)) <= s->limits.n_pages;
+    assert_int_equal(tsr_scheduler_submit(s->scheduler, r), fits ? TSR_OK : TSR_ERR_CAPACITY);
+    s->refused += !fits;
+    if (fits) assert_int_equal(tsr_scheduler_submit(s->scheduler, r), TSR_ERR_USAGE);
+}
+
+static inline void end_random(simulation *s)
+{
+    int i = between(&s->rng, 0, s->n_submitted - 1);
+    tsr_request *r = s->requests[i];
+    if (r->state == TSR_REQUEST_NEW) return; /* refused */
+    tsr_finish before = r->finish, reason = between(&s->rng, 0, 1) ? TSR_FINISH_CANCELLED : TSR_FINISH_STOP;
+    tsr_scheduler_finish(s->scheduler, r, reason);
+    assert_int_equal(r->finish, before == TSR_FINISH_NONE ? reason : before);
+    if (before == TSR_FINISH_NONE) s->ended_outside[i] = true;
+}
+
+static inline void check_counts(const simulation *s)
+{
+    tsr_scheduler_counts c;
+    int waiting = 0, running = 0, pages = 0, reserved = 0;
+    tsr_scheduler_get_counts(s->scheduler, &c);
+    for (int i = 0; i < s->n_submitted; i++) {
+        const tsr_request *r = s->requests[i];
+        waiting += r->state == TSR_REQUEST_WAITING;
+        running += r->state == TSR_REQUEST_RUNNING;
+        if (r->state != TSR_REQUEST_RUNNING) continue;
+        int worst = tsr_pages_for(tsr_request_cached_tokens(&r->spec));
+        pages += tsr_pages_for(r->n_computed);
+        assert_int_equal(r->reserved, worst - tsr_pages_for(r->n_computed));
+        reserved += r->reserved;
+    }
+    assert_int_equal(c.waiting, waiting);
+    assert_int_equal(c.running, running);
+    assert_int_equal(c.pages_used, pages);
+    assert_int_equal(c.pages_reserved, reserved);
+    assert_true(pages + reserved <= s->limits.n_pages);
+    assert_int_equal(tsr_scheduler_idle(s->scheduler), waiting + running == 0);
+}
+
+/* Of the plan just made: the budget holds and is used, decodes come first and none is left out, and new
+ * sequences start in the order in which they were submitted. */
+static inline void check_plan(simulation *s, const bool *decoding)
+{
+    const tsr_step_record *r = s->root.record;
+    bool in_step[MOST_REQUESTS] = {false}, unread = false, prompts = false;
+    assert_int_equal(tsr_step_record_check(r, &s->limits), TSR_OK);
+    for (int32_t q = 0; q < r->n_sequences; q++) {
+        int who = -1;
+        for (int i = 0; i < s->n_submitted; i++)
+            if (s->requests[i]->slot == r->sequences[q].slot) who = i;
+        assert_true(who >= 0);
+        in_step[who] = true;
+        if (decoding[who]) assert_int_equal(r->sequences[q].n_tokens, 1);
+        if (decoding[who]) assert_false(prompts);
+        prompts |= !decoding[who];
+        if (r->sequences[q].start < 0) continue;
+        assert_true(who > s->last_started);
+        for (int i = s->last_started + 1; i < who; i++)
+            assert_true(s->requests[i]->state == TSR_REQUEST_FINISHED ||
+                        s->requests[i]->state == TSR_REQUEST_NEW);
+        s->last_started = who;
+    }
+    for (int i = 0; i < s->n_submitted; i++) {
+        const tsr_request *q = s->requests[i];
+        if (decoding[i]) assert_true(in_step[i]);
+        unread |= q->state == TSR_REQUEST_RUNNING && q->n_computed < q->spec.n_prompt;
+    }
+    if (unread) assert_true(r->n_tokens == s->limits.max_tokens || r->n_rows == s->limits.max_rows);
+    if (!tsr_scheduler_idle(s->scheduler)) assert_int_equal(r->kind, TSR_RECORD_STEP);
+}
+
+/* The record as the follower gets it. */
+static inline void send_record(simulation *s)
+{
+    int64_t bytes = tsr_step_record_encode(s->root.record, s->bytes), peeked;
+    assert_true(bytes <= tsr_step_record_max_bytes(&s->limits));
+    assert_int_equal(tsr_step_record_peek(s->bytes, &s->limits, &peeked), TSR_OK);
+    assert_int_equal(peeked, bytes);
+    assert_int_equal(tsr_step_record_decode(s->bytes, bytes, &s->limits, s->follower.record), TSR_OK);
+}
+
+static inline void note_decoding(const simulation *s, bool *decoding)
+{
+    for (int i = 0; i < s->n_submitted; i++) {
+        const tsr_request *r = s->requests[i];
+        decoding[i] = r->state == TSR_REQUEST_RUNNING && r->n_computed >= r->spec.n_prompt;
+    }
+}
+
+static inline void check_updated(const simulation *s, const int32_t *before)
+{
+    int32_t n;
+    bool listed[MOST_REQUESTS] = {false};
+    tsr_request *const *updated = tsr_scheduler_updated(s->scheduler, &n);
+    for (int32_t i = 0; i < n; i++) {
+        int who = (int)(intptr_t)updated[i]->user;
+        assert_false(listed[who]);
+        listed[who] = true;
+    }
+    for (int i = 0; i < s->n_submitted; i++)
+        if (s->requests[i]->n_generated > before[i]) assert_true(listed[i]);
+}
+
+static inline void one_step(simulation *s)
+{
+    bool decoding[MOST_REQUESTS];
+    int32_t before[MOST_REQUESTS];
+    note_decoding(s, decoding);
+    tsr_scheduler_plan(s->scheduler, s->root.record);
+    check_plan(s, decoding);
+    check_counts(s);
+    send_record(s);
+    for (int i = 0; i < s->n_submitted; i++) before[i] = s->requests[i]->n_generated;
+    for (int i = 0; i < 2; i++) {
+        rank *r = i ? &s->follower : &s->root;
+        assert_int_equal(tsr_slot_table_apply(r->slots, r->record), TSR_OK);
+        if (r->record->kind == TSR_RECORD_STEP) rank_run(r);
+    }
+    int32_t n = s->root.record->n_rows;
+    for (int32_t i = 0; i < n; i++) assert_int_equal(s->root.results[i].id, s->follower.results[i].id);
+    if (between(&s->rng, 0, 9) == 0) end_random(s); /* while the step is under way */
+    assert_int_equal(tsr_scheduler_commit(s->scheduler, s->root.results, n), TSR_OK);
+    check_updated(s, before);
+    check_counts(s);
+    s->steps++;
+}
+
+static inline void simulation_create(simulation *s, uint64_t seed, const tsr_step_limits *limits)
+{
+    memset(s, 0, sizeof *s);
+    s->rng.state = seed;
+    s->last_started = -1;
+    s->limits = limits ? *limits : random_limits(&s->rng);
+    s->bytes = malloc((size_t)tsr_step_record_max_bytes(&s->limits));
+    assert_int_equal(tsr_scheduler_create(&s->limits, &s->scheduler), TSR_OK);
+    rank_create(&s->root, &s->limits);
+    rank_create(&s->follower, &s->limits);
+}
+
+static inline void simulation_destroy(simulation *s)
+{
+    for (int i = 0; i < s->n_requests; i++) tsr_request_destroy(&s->requests[i]);
+    tsr_scheduler_destroy(&s->scheduler);
+    rank_destroy(&s->root);
+    rank_destroy(&s->follower);
+    free(s->bytes);
+}
+
+static inline void run_all(simulation *s, int n_requests)
+{
+    int64_t tokens = 0;
+    for (int i = 0; i < n_requests; i++) {
+        s->requests[i] = random_request(s, i);
+        tokens += s->requests[i]->spec.n_prompt + s->requests[i]->spec.max_new_tokens;
+    }
+    s->n_requests = n_requests;
+    while (s->n_submitted < n_requests || !tsr_scheduler_idle(s->scheduler)) {
+        while (s->n_submitted < n_requests && between(&s->rng, 0, 2)) submit_next(s);
+        if (s->n_submitted > 0 && between(&s->rng, 0, 19) == 0) end_random(s);
+        one_step(s);
+        assert_true(s->steps <= tokens * 4 + 1000); /* every step gets on */
+    }
+    one_step(s); /* idle: the last releases */
+    for (int i = 0; i < n_requests; i++) {
+        if (s->requests[i]->state == TSR_REQUEST_NEW) continue;
+        check_request(s->requests[i], s->limits.vocabulary, s->ended_outside[i]);
+    }
+    for (int32_t i = 0; i < s->limits.max_sequences; i++)
+        assert_false(tsr_slot_table_get(s->follower.slots, i)->used);
+    check_counts(s);
+}
+
+#endif
