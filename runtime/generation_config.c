@@ -2,7 +2,7 @@
 #include "runtime/generation_config.h"
 
 #include <stdio.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 static tsr_status add_eos(const json_t *value, const char *where, int64_t vocabulary,
                           tsr_generation_config *out)
@@ -37,9 +37,10 @@ tsr_status tsr_generation_config_read(const char *model_dir, const tsr_json *con
                                       tsr_generation_config *out)
 {
     char path[4096];
+    struct stat st;
     *out = (tsr_generation_config){.n_eos = 0};
     snprintf(path, sizeof path, "%s/generation_config.json", model_dir);
-    if (access(path, F_OK) == 0) {
+    if (lstat(path, &st) == 0) { /* a link into nowhere is a fault, no absence */
         tsr_json file;
         TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &file));
         bool has = tsr_object_has(tsr_json_root(&file), "eos_token_id");

@@ -35,7 +35,8 @@ tsr_status tsr_tokenizer_read_config(const char *dir, tsr_json *out)
     char *path;
     *out = (tsr_json){0};
     TSR_TRY(tsr_tokenizer_path(dir, "tokenizer_config.json", &path));
-    tsr_status status = access(path, F_OK) == 0 ? tsr_json_read(path, TSR_JSON_CONFIG_CAP, out) : TSR_OK;
+    struct stat st;
+    tsr_status status = lstat(path, &st) == 0 ? tsr_json_read(path, TSR_JSON_CONFIG_CAP, out) : TSR_OK;
     tsr_free(path);
     return status;
 }

@@ -45,12 +45,13 @@ void tsr_tokenizer_destroy(tsr_tokenizer **tokenizer)
     *tokenizer = NULL;
 }
 
-static tsr_status is_file(const char *dir, const char *file, bool *out)
+/* Whatever has the name counts: a link into nowhere, or a folder, is a fault to be told when it is read. */
+static tsr_status has_entry(const char *dir, const char *file, bool *out)
 {
     struct stat st;
     char *path;
     TSR_TRY(tsr_tokenizer_path(dir, file, &path));
-    *out = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    *out = lstat(path, &st) == 0;
     tsr_free(path);
     return TSR_OK;
 }
@@ -58,7 +59,7 @@ static tsr_status is_file(const char *dir, const char *file, bool *out)
 static tsr_status is_present(const char *dir, const tsr_tokenizer_format *format, bool *out)
 {
     *out = true;
-    for (int i = 0; i < 2 && *out && format->files[i]; i++) TSR_TRY(is_file(dir, format->files[i], out));
+    for (int i = 0; i < 2 && *out && format->files[i]; i++) TSR_TRY(has_entry(dir, format->files[i], out));
     return TSR_OK;
 }
 
