@@ -3,14 +3,15 @@
 
     check_generate.py BUILD/tessera [--launcher "mpirun -n 3 --oversubscribe"] [--instance NAME]...
 
-For each instance: `tessera score` on every prompt alone, log-probabilities and the best next tokens; then
-`tessera generate` on all its prompts together, whose greedy tokens must be those that each prompt gets alone, with
+For each instance: `tessera score` on its prompts, one after the other, log-probabilities and the best next tokens;
+then `tessera generate` on all of them together, whose greedy tokens must be those that each prompt gets alone, with
 their log-probabilities and the reason they end. With --dtype bfloat16 or float16 near candidates may change places:
 then only `score` is run, and its errors are held to those that transformers itself makes in bfloat16. Prints the
 worst error of each instance and ends with a line `N passed, N failed`; the exit status is 1 on any mismatch.
 Standard library only.
 """
 import argparse
+import concurrent.futures
 import json
 import math
 import pathlib
@@ -78,25 +79,29 @@ def comma(ids):
     return ",".join(str(token) for token in ids)
 
 
-def check_score(run, entry):
-    told = run.lines("score", "--ids", comma(entry["ids"]), "--top", str(TOP))
-    what = f"score of {len(entry['ids'])} ids"
-    run.same(what + ": objects", len(told), 1)
-    told = told[0]
-    run.same(what + ": ids", told.get("ids"), entry["ids"])
-    run.near(what + ": logprobs", told.get("logprobs", []), entry["logprobs"])
-    if run.exact:
-        run.same(what + ": top ids", [i for i, _ in told.get("top", [])], [i for i, _ in entry["last_top"]])
-        run.near(what + ": top", [v for _, v in told["top"]], [v for _, v in entry["last_top"]])
-    if run.exact and len(entry["ids"]) > 1:
-        mean = sum(entry["logprobs"][1:]) / (len(entry["ids"]) - 1)
-        run.near(what + ": log of perplexity", [math.log(told["perplexity"])], [-mean])
+def ids_options(entries):
+    return [text for entry in entries for text in ("--ids", comma(entry["ids"]))]
+
+
+def check_score(run, entries):
+    """The prompts in one run, in which each is scored by itself."""
+    objects = run.lines("score", *ids_options(entries), "--top", str(TOP))
+    run.same("score: objects", len(objects), len(entries))
+    for told, entry in zip(objects, entries):
+        what = f"score of {len(entry['ids'])} ids"
+        run.same(what + ": ids", told.get("ids"), entry["ids"])
+        run.near(what + ": logprobs", told.get("logprobs", []), entry["logprobs"])
+        if run.exact:
+            run.same(what + ": top ids", [i for i, _ in told.get("top", [])], [i for i, _ in entry["last_top"]])
+            run.near(what + ": top", [v for _, v in told["top"]], [v for _, v in entry["last_top"]])
+        if run.exact and len(entry["ids"]) > 1:
+            mean = sum(entry["logprobs"][1:]) / (len(entry["ids"]) - 1)
+            run.near(what + ": log of perplexity", [math.log(told["perplexity"])], [-mean])
 
 
 def check_generate(run, entries, count):
     """All prompts that get `count` new tokens, in one run."""
-    options = [text for entry in entries for text in ("--ids", comma(entry["ids"]))]
-    told = run.lines("generate", *options, "--max-new-tokens", str(count))
+    told = run.lines("generate", *ids_options(entries), "--max-new-tokens", str(count))
     run.same("generate: objects", len(told), len(entries))
     for given, entry in zip(told, entries):
         what = f"generate after {len(entry['ids'])} ids"
@@ -108,14 +113,14 @@ def check_generate(run, entries, count):
 
 
 def check(args, folder):
-    """True if the instance is as expected; says so in one line."""
+    """(whether the instance is as expected, one line that says so)."""
     run, error = Runner(args, folder), None
     try:
         expected = json.loads((folder / "expected.json").read_text())
         entries = expected["prompts"]
         scored = entries if args.score == "all" else entries[-1:] if args.score == "longest" or not run.exact else []
-        for entry in scored:
-            check_score(run, entry)
+        if scored:
+            check_score(run, scored)
         if not run.exact:
             run.judge_bfloat16(expected["bfloat16_error"])
         told = [entry for entry in entries if entry["greedy"] and run.exact]
@@ -124,9 +129,8 @@ def check(args, folder):
     except (Mismatch, OSError, ValueError, KeyError, TypeError, AttributeError) as why:
         error = why if isinstance(why, Mismatch) else repr(why)
     worst = max(run.errors, default=0.0)
-    print(f"{folder.name:24} {'FAILED' if error else 'ok'}  worst {worst:.1e}" + (f"  {error}" if error else ""),
-          flush=True)
-    return error is None
+    line = f"{folder.name:24} {'FAILED' if error else 'ok'}  worst {worst:.1e}" + (f"  {error}" if error else "")
+    return error is None, line
 
 
 def parse_args():
@@ -140,7 +144,8 @@ def parse_args():
     parser.add_argument("--tolerance", type=float, default=1e-4,
                         help="of a log-probability in float32 (default: 1e-4)")
     parser.add_argument("--score", choices=("all", "longest", "none"), default="all",
-                        help="which prompts `score` is run on, each a run of its own (default: all)")
+                        help="which prompts `score` is run on (default: all)")
+    parser.add_argument("--jobs", type=int, default=1, help="instances checked at a time (default: 1)")
     parser.add_argument("--timeout", type=float, default=120, help="seconds a run may take (default: 120)")
     return parser.parse_args()
 
@@ -149,7 +154,11 @@ def main():
     args = parse_args()
     names = args.instance or sorted(path.parent.name for path in HERE.glob("*/expected.json"))
     folders = [HERE / name if (HERE / name).is_dir() else pathlib.Path(name) for name in names]
-    passed = sum(check(args, folder) for folder in folders)
+    passed = 0
+    with concurrent.futures.ThreadPoolExecutor(max(args.jobs, 1)) as pool:
+        for good, line in pool.map(lambda folder: check(args, folder), folders):
+            print(line, flush=True)
+            passed += good
     print(f"{passed} passed, {len(folders) - passed} failed")
     return 0 if folders and passed == len(folders) else 1
 

@@ -1,0 +1,42 @@
+# Tests of the whole program, each a Python script of the standard library. What they start has its own time limits;
+# TIMEOUT is for a machine that is busy with other things.
+find_package(Python3 COMPONENTS Interpreter)
+set(program_environment PYTHONDONTWRITEBYTECODE=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none)
+
+# add_program_test(NAME SCRIPT ARGUMENT...)
+function(add_program_test name script)
+  add_test(NAME ${name}
+           COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/${script} $<TARGET_FILE:tessera_program> ${ARGN})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900 LABELS program ENVIRONMENT "${program_environment}")
+endfunction()
+
+if(TARGET tessera_program AND Python3_FOUND)
+  add_program_test(program_usage program/check_usage.py)
+  add_program_test(program_plan program/check_plan.py)
+  add_program_test(program_batching program/check_batching.py)
+  add_program_test(program_text program/check_text.py)
+  add_program_test(program_hostile_weights program/check_hostile.py Weights Index Places)
+  add_program_test(program_hostile_config program/check_hostile.py Config)
+  add_program_test(program_hostile_tokenizer program/check_hostile.py Tokenizer)
+  add_program_test(program_memory program/check_memory.py)
+  add_program_test(program_jobs program/check_jobs.py)
+  # Jobs must end within seconds, which a machine busy with other tests would not give them.
+  set_tests_properties(program_jobs PROPERTIES RUN_SERIAL TRUE)
+
+  # The numbers of transformers, on any number of ranks.
+  add_program_test(oracle_float32_n1 oracle/check_generate.py)
+  add_program_test(oracle_float32_n1_portable oracle/check_generate.py)
+  set_tests_properties(oracle_float32_n1_portable PROPERTIES ENVIRONMENT "${program_environment};TESSERA_ISA=portable")
+  add_program_test(oracle_bfloat16_n1 oracle/check_generate.py --dtype bfloat16)
+  if(MPIEXEC_EXECUTABLE)
+    foreach(ranks 2 3 4)
+      add_program_test(oracle_float32_n${ranks} oracle/check_generate.py --jobs 2 --launcher
+                       "${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks}")
+      set_tests_properties(oracle_float32_n${ranks} PROPERTIES PROCESSORS 2)
+    endforeach()
+    add_program_test(oracle_bfloat16_n2 oracle/check_generate.py --jobs 2 --dtype bfloat16 --launcher
+                     "${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 2")
+    set_tests_properties(oracle_bfloat16_n2 PROPERTIES PROCESSORS 2)
+  endif()
+endif()
