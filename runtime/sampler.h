@@ -23,8 +23,9 @@
  * rows in the step. In 3 and 4 equal logits are taken from the lowest id, so exactly k are kept. The noise
  * has 32 bits: a token less probable than about 1e-9 is drawn at not quite its own rate.
  *
- * Communication: one all_gather for all rows together; rows with top_p, min_p or a top_k above 1024 may need
- * more, up to a few, when their distribution is flat; a penalised row with log-probabilities needs one more.
+ * Communication: one all_gather for all rows together, unless they are so many and ask for so long lists that a
+ * message would exceed 4 MiB. A row with top_p or min_p may need a few more, where its distribution is so flat
+ * that the best 64 tokens are not enough; a top_k as large as thousands makes its message as long.
  * A row that holds NaN or +infinity, or no finite logit, fails alone (`failed`): the other rows are
  * unaffected.
  *

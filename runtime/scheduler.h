@@ -58,8 +58,8 @@ void tsr_scheduler_plan_shutdown(tsr_scheduler *scheduler, tsr_step_record *reco
 tsr_status tsr_scheduler_commit(tsr_scheduler *scheduler, const tsr_sample_result *results,
                                 int32_t n_results);
 
-/* The requests that got tokens, scores or an end in the last commit, each once. Valid until the next plan;
- * those that were finished from outside since are still listed, so destroy them after reading the list. */
+/* The requests that got tokens, scores or an end in the last commit, each once. Those finished from outside are
+ * not added. Valid until the next plan, as long as none of the requests in it is destroyed. */
 tsr_request *const *tsr_scheduler_updated(const tsr_scheduler *scheduler, int32_t *n);
 
 void tsr_scheduler_get_counts(const tsr_scheduler *scheduler, tsr_scheduler_counts *out);
