@@ -215,10 +215,17 @@ TSR_SCAN_SET(portable, )
 TSR_SCAN_SET(avx2, __attribute__((target("avx2,fma"))))
 #endif
 
+static bool force_portable;
+
+void tsr_scan_force_portable(bool force)
+{
+    force_portable = force;
+}
+
 static const scan_set *best_set(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &set_avx2;
+    if (!force_portable && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &set_avx2;
 #endif
     return &set_portable;
 }

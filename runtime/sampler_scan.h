@@ -35,4 +35,7 @@ float tsr_scan_noise(uint64_t key, int32_t id);
 /* n <= TSR_SCAN_BLOCK. */
 bool tsr_scan_any_above(const float *x, int64_t n, float threshold);
 
+/* Tests: whether to use the portable loops even where better ones would run. Not while scans run. */
+void tsr_scan_force_portable(bool force);
+
 #endif

@@ -71,6 +71,20 @@ static void selection_survives_every_order(void **state)
     }
 }
 
+static int portable_loops(void **state)
+{
+    (void)state;
+    tsr_scan_force_portable(true);
+    return 0;
+}
+
+static int best_loops(void **state)
+{
+    (void)state;
+    tsr_scan_force_portable(false);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -78,5 +92,7 @@ int main(void)
         cmocka_unit_test(candidate_keys_order_as_logits),
         cmocka_unit_test(selection_survives_every_order),
     };
-    return cmocka_run_group_tests_name("sampler scan", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("sampler scan, best loops", tests, NULL, NULL);
+    return failed +
+           cmocka_run_group_tests_name("sampler scan, portable loops", tests, portable_loops, best_loops);
 }
