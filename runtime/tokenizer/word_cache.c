@@ -30,5 +30,5 @@ void tsr_cached_word_set(tsr_cached_word *slot, const char *word, int64_t n, con
     slot->length = (uint16_t)n;
     slot->tokens = (uint16_t)count;
     memcpy(slot->word, word, (size_t)n);
-    memcpy(slot->id, ids, (size_t)count * sizeof *ids);
+    if (count > 0) memcpy(slot->id, ids, (size_t)count * sizeof *ids); /* no ids: a list without memory yet */
 }
