@@ -9,7 +9,7 @@ usage() {
 usage: examples/quickstart.sh [--no-install] [--ranks N] [--prompt TEXT]
   --no-install   install no packages; stop and name them if some are missing
   --ranks N      ranks to run on, 1 to 64                        (default 2)
-  --prompt TEXT  what the text begins with                       (default "ROMEO:")
+  --prompt TEXT  what the text begins with                       (default "ROMEO:" and a new line)
 END
 }
 
@@ -22,7 +22,7 @@ fail() {
 
 install_options=()
 ranks=2
-prompt="ROMEO:"
+prompt=$'ROMEO:\n'
 while [ $# -gt 0 ]; do
     case $1 in
     --no-install) install_options=(--no-install) ;;
@@ -51,7 +51,7 @@ cores=$(lscpu --parse=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
 if [ "$(id -u)" = 0 ]; then launch+=(--allow-run-as-root); fi
 if [ "$ranks" -gt "$cores" ]; then launch+=(--oversubscribe); fi
 generate=(build/tessera generate --model examples/models/shakespeare --prompt "$prompt"
-    --max-new-tokens 200 --temperature 0.8 --seed 1)
+    --max-new-tokens 200 --temperature 0.7 --seed 1)
 
 say "==> 3/3 running the model that comes with Tessera on $ranks ranks:"
 say "    ${launch[*]} $(printf '%q ' "${generate[@]}")"
