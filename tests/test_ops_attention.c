@@ -168,20 +168,20 @@ static const int32_t lengths[][SEQUENCES] = {{1, 40, 7}, {100, 1, 33}, {33, 64, 
 /* how many tokens each sequence takes per step: at once; one by one; chunks that do not match pages */
 static const int32_t chunks[][SEQUENCES] = {{1000, 1000, 1000}, {1, 1, 1}, {17, 1, 33}, {3, 100, 1}};
 
+/* Every way of chunking on every set; the number of threads goes round with both. */
 static void check_scene(const model *m, tsr_dtype dtype, const int32_t *length)
 {
     scene s = make_scene(m, dtype, length);
     FOR_EACH_SET (set)
-        for (int threads = 1; threads <= 3; threads++)
-            for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
-                int32_t done[SEQUENCES] = {0};
-                int64_t cached = (int64_t)SEQUENCES * MAX_PAGES * m->kv_heads * PAGE * tsr_dtype_bytes(dtype);
-                memset(s.cache.k, 0xFF,
-                       (size_t)(cached * m->head_dim)); /* NaN: slots never written must not be read */
-                memset(s.cache.v, 0xFF, (size_t)(cached * m->value_dim));
-                while (run_step(&s, set, threads, done, chunks[c])) {
-                }
+        for (int c = 0; c < (int)(sizeof chunks / sizeof chunks[0]); c++) {
+            int32_t done[SEQUENCES] = {0};
+            int64_t cached = (int64_t)SEQUENCES * MAX_PAGES * m->kv_heads * PAGE * tsr_dtype_bytes(dtype);
+            memset(s.cache.k, 0xFF,
+                   (size_t)(cached * m->head_dim)); /* NaN: unwritten slots must not be read */
+            memset(s.cache.v, 0xFF, (size_t)(cached * m->value_dim));
+            while (run_step(&s, set, 1 + (isa_ + c) % 3, done, chunks[c])) {
             }
+        }
     free_scene(&s);
 }
 
