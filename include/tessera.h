@@ -92,7 +92,8 @@ typedef enum tsr_finish {
 } tsr_finish;
 const char *tsr_finish_name(tsr_finish reason); /* "eos", "length", "stop", "cancelled", "error" */
 
-/* A new piece of a request's text: whole characters only, `length` bytes. Called from tsr_engine_step. */
+/* A new piece of a request's text: whole characters only, `length` bytes. Called from tsr_engine_step and
+ * tsr_engine_cancel; it may cancel requests, but not release them. */
 typedef void (*tsr_on_text)(void *user, int64_t request, const char *text, size_t length);
 
 typedef struct tsr_request_options {

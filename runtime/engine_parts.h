@@ -75,5 +75,7 @@ struct tsr_engine {
 void engine_requests_free(tsr_engine *e);
 /* Turns what the last step brought into text, streams it, and ends requests at stop texts. */
 tsr_status engine_requests_update(tsr_engine *e);
+/* Ends all requests; what they had so far is shown and kept. */
+tsr_status engine_requests_cancel_all(tsr_engine *e);
 
 #endif

@@ -145,14 +145,6 @@ static engine_request *find(const tsr_engine *e, int64_t id)
     return low < e->n_requests && e->requests[low]->id == id ? e->requests[low] : NULL;
 }
 
-tsr_status tsr_engine_cancel(tsr_engine *e, int64_t id)
-{
-    engine_request *r = find(e, id);
-    if (!r) return tsr_fail(TSR_ERR_USAGE, "there is no request %lld", (long long)id);
-    tsr_scheduler_finish(e->scheduler, r->request, TSR_FINISH_CANCELLED);
-    return TSR_OK;
-}
-
 void tsr_engine_release(tsr_engine *e, int64_t id)
 {
     engine_request *r = find(e, id);
@@ -168,11 +160,12 @@ void tsr_engine_release(tsr_engine *e, int64_t id)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+/* `shown` moves first: the callback may cancel the request, which shows the rest. */
 static void show(engine_request *r, int64_t until)
 {
-    if (until > r->shown && r->on_text)
-        r->on_text(r->user, r->id, r->text.data + r->shown, (size_t)(until - r->shown));
-    r->shown = tsr_max(r->shown, until);
+    int64_t from = r->shown;
+    r->shown = tsr_max(from, until);
+    if (until > from && r->on_text) r->on_text(r->user, r->id, r->text.data + from, (size_t)(until - from));
 }
 
 /* Shows what may be shown; cuts the text at a stop text. */
@@ -230,17 +223,36 @@ static tsr_status keep_top(engine_request *r)
     return TSR_OK;
 }
 
+static tsr_status update(tsr_engine *e, engine_request *r)
+{
+    TSR_TRY(add_text(e, r));
+    TSR_TRY(keep_top(r));
+    if (r->request->state == TSR_REQUEST_FINISHED && r->ended == 0) r->ended = tsr_now();
+    return TSR_OK;
+}
+
 tsr_status engine_requests_update(tsr_engine *e)
 {
     int32_t n;
     tsr_request *const *updated = tsr_scheduler_updated(e->scheduler, &n);
-    for (int32_t i = 0; i < n; i++) {
-        engine_request *r = updated[i]->user;
-        TSR_TRY(add_text(e, r));
-        TSR_TRY(keep_top(r));
-        if (updated[i]->state == TSR_REQUEST_FINISHED && r->ended == 0) r->ended = tsr_now();
-    }
+    for (int32_t i = 0; i < n; i++) TSR_TRY(update(e, updated[i]->user));
     return TSR_OK;
+}
+
+tsr_status engine_requests_cancel_all(tsr_engine *e)
+{
+    tsr_scheduler_finish_all(e->scheduler, TSR_FINISH_CANCELLED);
+    for (int64_t i = 0; i < e->n_requests; i++) TSR_TRY(update(e, e->requests[i]));
+    return TSR_OK;
+}
+
+/* What a cancelled request had so far is shown and kept. */
+tsr_status tsr_engine_cancel(tsr_engine *e, int64_t id)
+{
+    engine_request *r = find(e, id);
+    if (!r) return tsr_fail(TSR_ERR_USAGE, "there is no request %lld", (long long)id);
+    tsr_scheduler_finish(e->scheduler, r->request, TSR_FINISH_CANCELLED);
+    return update(e, r);
 }
 
 tsr_status tsr_engine_result(const tsr_engine *e, int64_t id, tsr_result *out)

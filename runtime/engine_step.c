@@ -94,8 +94,7 @@ tsr_status tsr_engine_run(tsr_engine *e)
     bool more = e->scheduler && !tsr_scheduler_idle(e->scheduler);
     while (more) {
         if (tsr_world_stop_requested()) {
-            tsr_scheduler_finish_all(e->scheduler, TSR_FINISH_CANCELLED);
-            TSR_TRY(engine_requests_update(e));
+            TSR_TRY(engine_requests_cancel_all(e));
             return tsr_fail(TSR_ERR_CANCELLED, "stopped on request");
         }
         TSR_TRY(tsr_engine_step(e, &more));
