@@ -1,5 +1,5 @@
-/* test_tokenizer_reference.c: ids and text equal to what the reference libraries give, on every tokenizer under
- * tests/tokenizer and every string of the corpus there (reference.py describes the files).
+/* test_tokenizer_reference.c: ids and text equal to what the reference libraries give, on every tokenizer
+ * under tests/tokenizer and every string of the corpus there (reference.py describes the files).
  *
  * TSR_TOKENIZER_CASES=DIR:DIR.. checks other tokenizers instead, each directory with its own corpus.bin and
  * expected.bin (make_data.py --compare makes them).

@@ -1,8 +1,9 @@
-/* added_tokens.h: tokens beside the model's: "<s>", "<|im_end|>". They are cut out of a text before the model sees it.
+/* added_tokens.h: tokens beside the model's: "<s>", "<|im_end|>". They are cut out of a text before the model
+ * sees it.
  *
  * Two passes: tokens that are not `normalized` are found in the text as it was given; the others in what the
- * normalizer made of the rest, in their own normalized form. At each place the longest one wins.
- * Built once, then only read.
+ * normalizer made of the rest, in their own normalized form. At each place the longest one wins. Built once,
+ * then only read.
  */
 #ifndef TSR_TOKENIZER_ADDED_TOKENS_H
 #define TSR_TOKENIZER_ADDED_TOKENS_H
@@ -31,9 +32,9 @@ typedef struct tsr_added_tokens tsr_added_tokens;
 tsr_status tsr_added_tokens_create(const tsr_vocabulary *model_pieces, tsr_added_tokens **out);
 void tsr_added_tokens_destroy(tsr_added_tokens **a);
 
-/* Adds a token; content, flags and, if `keep_id`, id are read from `token`. Without keep_id, content that is no piece
- * of the model takes the next free id, as in the reference, whatever the file says. Empty content is ignored.
- * Adding the same content again changes the flags. */
+/* Adds a token; content, flags and, if `keep_id`, id are read from `token`. Without keep_id, content that is
+ * no piece of the model takes the next free id, as in the reference, whatever the file says. Empty content is
+ * ignored. Adding the same content again changes the flags. */
 tsr_status tsr_added_tokens_add(tsr_added_tokens *a, const char *where, const tsr_added_token *token,
                                 bool keep_id);
 /* The array "added_tokens" of a tokenizer.json; may be NULL. */

@@ -79,8 +79,8 @@ static int32_t spelling_id(const tsr_model *model, const spelling *s)
     return tsr_vocabulary_id(model->vocabulary, s->text, s->length);
 }
 
-/* The characters of a word as symbols. An unknown one waits (*pending): a second one may fuse with it, and bytes that
- * follow come first, as in the reference. */
+/* The characters of a word as symbols. An unknown one waits (*pending): a second one may fuse with it, and
+ * bytes that follow come first, as in the reference. */
 static tsr_status add_symbols(const tsr_model *model, tsr_merge_queue *q, const char *text, int64_t n)
 {
     const tsr_bpe *b = model->state;

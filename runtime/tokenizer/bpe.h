@@ -1,7 +1,8 @@
-/* bpe.h: byte pair encoding by ranked merges: the model of GPT-2 and its heirs, and of Llama's tokenizer.json.
+/* bpe.h: byte pair encoding by ranked merges: the model of GPT-2 and its heirs, and of Llama's
+ * tokenizer.json.
  *
- * A word begins as its characters; of all neighbours that merge, those with the lowest rank, leftmost first, do.
- * Built either from a "model" object or step by step from other files.
+ * A word begins as its characters; of all neighbours that merge, those with the lowest rank, leftmost first,
+ * do. Built either from a "model" object or step by step from other files.
  */
 #ifndef TSR_TOKENIZER_BPE_H
 #define TSR_TOKENIZER_BPE_H

@@ -1,7 +1,8 @@
 /* components.h: the parts of a tokenizer.json that are chosen by "type": one table for each family.
  *
  * A family (normalizers, pre-tokenizers, post-processors, decoders) is an array of rows which begin with a
- * tsr_component_kind. An object of type "Sequence" is replaced by its elements, so a loaded family is a flat list.
+ * tsr_component_kind. An object of type "Sequence" is replaced by its elements, so a loaded family is a flat
+ * list.
  */
 #ifndef TSR_TOKENIZER_COMPONENTS_H
 #define TSR_TOKENIZER_COMPONENTS_H
@@ -14,8 +15,8 @@ enum { TSR_COMPONENTS_CAP = 64 };
 
 typedef struct tsr_component_kind {
     const char *type;
-    /* Reads the options. *state lives in the arena; what it holds elsewhere is freed by `release`, which is called
-     * for every component whose load succeeded. Both may be NULL: no options. */
+    /* Reads the options. *state lives in the arena; what it holds elsewhere is freed by `release`, which is
+     * called for every component whose load succeeded. Both may be NULL: no options. */
     tsr_status (*load)(tsr_object o, tsr_arena *arena, void **state);
     void (*release)(void *state);
 } tsr_component_kind;

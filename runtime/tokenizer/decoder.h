@@ -1,8 +1,9 @@
 /* decoder.h: from the pieces of tokens back to text, as a stream: the "decoder" of a tokenizer.json.
  *
- * Decoders are stages of a chain. A stage is given tokens one after the other: text (any number of parts, each of
- * whole characters), then end; after the last token, finish. It passes on what is certain and holds what a later
- * token may change. So the text of a stream is, by construction, the text of all tokens decoded at once.
+ * Decoders are stages of a chain. A stage is given tokens one after the other: text (any number of parts,
+ * each of whole characters), then end; after the last token, finish. It passes on what is certain and holds
+ * what a later token may change. So the text of a stream is, by construction, the text of all tokens decoded
+ * at once.
  *
  * A chain belongs to one thread at a time; the list of decoders it is made from is only read.
  */

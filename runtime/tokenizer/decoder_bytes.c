@@ -32,7 +32,8 @@ static tsr_status pass_lossy(tsr_decode_stage *s, const char *text, int64_t n)
     return tsr_pass_text(s, text + good, n - good);
 }
 
-/* ByteLevel: the bytes of all tokens are one text; a token with a character outside the alphabet gives its own. */
+/* ByteLevel: the bytes of all tokens are one text; a token with a character outside the alphabet gives its
+ * own. */
 static tsr_status byte_level_end(tsr_decode_stage *s)
 {
     TSR_TRY(tsr_alphabet_to_bytes(s->held.data, s->held.length, &s->bytes));
@@ -67,8 +68,8 @@ static int byte_token(const tsr_text *t)
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-/* A run of byte tokens is valid as a whole, or each of its bytes is U+FFFD; so nothing of it is certain before the
- * run has ended. */
+/* A run of byte tokens is valid as a whole, or each of its bytes is U+FFFD; so nothing of it is certain
+ * before the run has ended. */
 static tsr_status pass_run(tsr_decode_stage *s)
 {
     if (s->bytes.length == 0) return TSR_OK;

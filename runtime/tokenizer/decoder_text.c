@@ -29,8 +29,8 @@ static tsr_status load_strip(tsr_object o, tsr_arena *arena, void **state)
     return tsr_object_int(o, "stop", 0, 0, INT32_MAX, &s->stop);
 }
 
-/* Held: the last characters, at most `stop`, if all are the one to strip. `seen` counts those stripped in front, and
- * becomes INT64_MAX at the first that is not. */
+/* Held: the last characters, at most `stop`, if all are the one to strip. `seen` counts those stripped in
+ * front, and becomes INT64_MAX at the first that is not. */
 static tsr_status strip_text(tsr_decode_stage *s, const char *text, int64_t n)
 {
     const strip *options = s->options;
@@ -93,7 +93,8 @@ static int64_t possible_beginning(const char *text, int64_t n, const char *liter
     return 0;
 }
 
-/* A string: what cannot be part of a match is passed on at once. A regular expression sees the token whole. */
+/* A string: what cannot be part of a match is passed on at once. A regular expression sees the token whole.
+ */
 static tsr_status replace_text(tsr_decode_stage *s, const char *text, int64_t n)
 {
     const replace *r = s->options;

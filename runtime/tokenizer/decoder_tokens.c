@@ -1,5 +1,5 @@
-/* decoder_tokens.c: decoders that treat the first or the last token differently: Metaspace, BPEDecoder, WordPiece,
- * and none at all. */
+/* decoder_tokens.c: decoders that treat the first or the last token differently: Metaspace, BPEDecoder,
+ * WordPiece, and none at all. */
 #include "runtime/tokenizer/decoder.h"
 #include "runtime/tokenizer/metaspace.h"
 #include "runtime/tokenizer/unicode.h"
@@ -53,8 +53,8 @@ static tsr_status pass_replaced(tsr_decode_stage *s, const char *text, int64_t n
     return tsr_pass_text(s, text, n);
 }
 
-/* BPEDecoder: the suffix that ends a word becomes a blank, except in the last token: which one that is shows only
- * when the next one comes, so one token is held. `open`: a whole token is held. */
+/* BPEDecoder: the suffix that ends a word becomes a blank, except in the last token: which one that is shows
+ * only when the next one comes, so one token is held. `open`: a whole token is held. */
 static tsr_status load_bpe(tsr_object o, tsr_arena *arena, void **state)
 {
     TSR_TRY(tsr_arena_alloc(arena, sizeof(affix), state));

@@ -1,4 +1,5 @@
-/* detokenizer.c: ids to text, as a stream or at once: pieces are looked up and fed to the chain of decoders. */
+/* detokenizer.c: ids to text, as a stream or at once: pieces are looked up and fed to the chain of decoders.
+ */
 #include "runtime/tokenizer/decoder.h"
 #include "runtime/tokenizer/parts.h"
 #include "base/memory.h"

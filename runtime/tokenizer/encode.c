@@ -1,4 +1,5 @@
-/* encode.c: text to ids: repair, cut out added tokens, normalize, cut into pieces, run the model, put tokens around. */
+/* encode.c: text to ids: repair, cut out added tokens, normalize, cut into pieces, run the model, put tokens
+ * around. */
 #include "runtime/tokenizer/normalizer.h"
 #include "runtime/tokenizer/parts.h"
 #include "runtime/tokenizer/pre_tokenizer.h"
@@ -22,7 +23,8 @@ static tsr_status repair(const char *text, int64_t n, tsr_text *out)
     return tsr_text_append(out, text + good, n - good);
 }
 
-/* One stretch of text without added tokens: normalized, and cut at those that are found then, to work->now. */
+/* One stretch of text without added tokens: normalized, and cut at those that are found then, to work->now.
+ */
 static tsr_status normalize(const tsr_tokenizer *t, tsr_work *work, const char *text, int64_t n,
                             bool at_start)
 {

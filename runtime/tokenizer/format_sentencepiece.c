@@ -22,7 +22,8 @@ tsr_status tsr_tokenizer_from_sentencepiece(const char *bytes, int64_t n, const 
     tsr_sentencepiece *s = t->model.state;
     t->normalizers = (tsr_components){.item = {{&tsr_normalizer_sentencepiece.base, s}}, .count = 1};
     t->decoders = (tsr_components){.item = {{&tsr_decoder_sentencepiece.base, s}}, .count = 1};
-    /* "legacy": every stretch of text between added tokens gets a blank in front; since 2023 only the first one. */
+    /* "legacy": every stretch of text between added tokens gets a blank in front; since 2023 only the first
+     * one. */
     TSR_TRY(tsr_object_bool(c, "legacy", true, &s->prefix_once));
     s->prefix_once = !s->prefix_once;
     TSR_TRY(tsr_added_tokens_create(t->model.vocabulary, &t->added));

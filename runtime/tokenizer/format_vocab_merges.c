@@ -1,6 +1,7 @@
 /* format_vocab_merges.c: vocab.json and merges.txt: byte-level BPE, whose other parts the family decides.
  *
- * A family is a row: its parts are written as they would stand in a tokenizer.json and read by the same code. */
+ * A family is a row: its parts are written as they would stand in a tokenizer.json and read by the same code.
+ */
 #include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/decoder.h"
 #include "runtime/tokenizer/formats.h"

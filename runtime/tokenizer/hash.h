@@ -1,5 +1,5 @@
-/* hash.h: a hash of byte strings and pairs, seeded anew by each process so that no file can aim at collisions.
- * Local, thread-safe. */
+/* hash.h: a hash of byte strings and pairs, seeded anew by each process so that no file can aim at
+ * collisions. Local, thread-safe. */
 #ifndef TSR_TOKENIZER_HASH_H
 #define TSR_TOKENIZER_HASH_H
 

@@ -1,5 +1,6 @@
-/* merge_queue.h: the symbols of a word as a linked list, and the queue of merges that are possible in it. Both ways
- * of BPE use it: merges in order of rank (bpe.c) and of score (sentencepiece_bpe.c). Memory is kept between words. */
+/* merge_queue.h: the symbols of a word as a linked list, and the queue of merges that are possible in it.
+ * Both ways of BPE use it: merges in order of rank (bpe.c) and of score (sentencepiece_bpe.c). Memory is kept
+ * between words. */
 #ifndef TSR_TOKENIZER_MERGE_QUEUE_H
 #define TSR_TOKENIZER_MERGE_QUEUE_H
 

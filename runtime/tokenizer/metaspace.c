@@ -39,8 +39,8 @@ static tsr_status end_piece(tsr_pieces *next, int64_t *begin, bool at_start, int
     return TSR_OK;
 }
 
-/* Cutting joins a mark to what follows; of several in a row only the last one finds something to join, and those
- * before it stand alone: the same as cutting before each mark. */
+/* Cutting joins a mark to what follows; of several in a row only the last one finds something to join, and
+ * those before it stand alone: the same as cutting before each mark. */
 static tsr_status rewrite(const void *state, tsr_work *work, const char *text, int64_t n, bool at_start)
 {
     const tsr_metaspace *m = state;

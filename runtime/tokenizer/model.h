@@ -1,4 +1,5 @@
-/* model.h: from a piece of text to token ids: the "model" of a tokenizer. One row and one file for each kind. */
+/* model.h: from a piece of text to token ids: the "model" of a tokenizer. One row and one file for each kind.
+ */
 #ifndef TSR_TOKENIZER_MODEL_H
 #define TSR_TOKENIZER_MODEL_H
 

@@ -1,8 +1,8 @@
 /* normal_form.c: NFC, NFD, NFKC, NFKD of version 9 (UAX #15): decompose, order the marks, compose.
  *
- * utf8proc decomposes and composes one character after the other; ordering is ours, because its insertion sort takes
- * quadratic time on long runs of marks. Characters younger than version 9 are copied as they are, and nothing
- * composes or moves across them: in that version they were unassigned.
+ * utf8proc decomposes and composes one character after the other; ordering is ours, because its insertion
+ * sort takes quadratic time on long runs of marks. Characters younger than version 9 are copied as they are,
+ * and nothing composes or moves across them: in that version they were unassigned.
  */
 #include "runtime/tokenizer/unicode.h"
 #include "base/memory.h"
@@ -82,7 +82,8 @@ static bool unassigned_in_version_9(uint32_t c)
     return change && change->since > 9;
 }
 
-/* Characters below the first combining mark (compatibility forms: below the first of them) are already normal. */
+/* Characters below the first combining mark (compatibility forms: below the first of them) are already
+ * normal. */
 static int64_t plain_prefix(tsr_normal_form form, const char *bytes, int64_t n)
 {
     int64_t i = 0;

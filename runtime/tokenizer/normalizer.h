@@ -5,8 +5,8 @@
 #include "runtime/tokenizer/components.h"
 #include "runtime/tokenizer/work.h"
 
-/* Appends the rewritten text[0..n), n > 0, to *out. *at_start: whether the text begins where the original does; to be
- * cleared when the beginning is removed. */
+/* Appends the rewritten text[0..n), n > 0, to *out. *at_start: whether the text begins where the original
+ * does; to be cleared when the beginning is removed. */
 typedef tsr_status (*tsr_normalize)(const void *state, tsr_work *work, const char *text, int64_t n,
                                     tsr_text *out, bool *at_start);
 

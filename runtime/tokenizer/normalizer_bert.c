@@ -1,4 +1,5 @@
-/* normalizer_bert.c: BERT's clean-up: control characters, blanks, spaces around Chinese characters, accents, case. */
+/* normalizer_bert.c: BERT's clean-up: control characters, blanks, spaces around Chinese characters, accents,
+ * case. */
 #include "runtime/tokenizer/normalizer.h"
 #include "runtime/tokenizer/unicode.h"
 

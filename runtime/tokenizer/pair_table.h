@@ -1,4 +1,5 @@
-/* pair_table.h: what two neighbouring tokens merge to, and in which order merges go. Built once, then only read. */
+/* pair_table.h: what two neighbouring tokens merge to, and in which order merges go. Built once, then only
+ * read. */
 #ifndef TSR_TOKENIZER_PAIR_TABLE_H
 #define TSR_TOKENIZER_PAIR_TABLE_H
 

@@ -1,4 +1,5 @@
-/* parts.h: what a tokenizer is made of. Filled by a format (formats.h), used by encode.c and detokenizer.c. */
+/* parts.h: what a tokenizer is made of. Filled by a format (formats.h), used by encode.c and detokenizer.c.
+ */
 #ifndef TSR_TOKENIZER_PARTS_H
 #define TSR_TOKENIZER_PARTS_H
 

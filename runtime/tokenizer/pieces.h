@@ -1,7 +1,8 @@
-/* pieces.h: a text that is being cut: a buffer, and in order the pieces of it, some of which are tokens already.
+/* pieces.h: a text that is being cut: a buffer, and in order the pieces of it, some of which are tokens
+ * already.
  *
- * Every step of encoding takes pieces and leaves pieces. Empty pieces are dropped. A piece knows whether it begins
- * where the original text begins, which is what Metaspace's scheme "first" asks.
+ * Every step of encoding takes pieces and leaves pieces. Empty pieces are dropped. A piece knows whether it
+ * begins where the original text begins, which is what Metaspace's scheme "first" asks.
  */
 #ifndef TSR_TOKENIZER_PIECES_H
 #define TSR_TOKENIZER_PIECES_H

@@ -1,4 +1,5 @@
-/* post_processor.h: which special tokens stand around an encoded text: the "post_processor" of a tokenizer.json. */
+/* post_processor.h: which special tokens stand around an encoded text: the "post_processor" of a
+ * tokenizer.json. */
 #ifndef TSR_TOKENIZER_POST_PROCESSOR_H
 #define TSR_TOKENIZER_POST_PROCESSOR_H
 

@@ -1,4 +1,5 @@
-/* protobuf.c: fields of a message: a key (number << 3 | wire type), then an integer, bytes, or 4 or 8 bytes. */
+/* protobuf.c: fields of a message: a key (number << 3 | wire type), then an integer, bytes, or 4 or 8 bytes.
+ */
 #include "runtime/tokenizer/protobuf.h"
 
 static bool fail(tsr_protobuf *p)

@@ -1,4 +1,5 @@
-/* protobuf.h: reading the wire format of Protocol Buffers from memory, never past the end. Local, thread-safe.
+/* protobuf.h: reading the wire format of Protocol Buffers from memory, never past the end. Local,
+ * thread-safe.
  *
  *     tsr_protobuf p = {bytes, bytes + n};
  *     tsr_protobuf_field f;

@@ -1,11 +1,11 @@
 /* regex.h: the regular expressions of tokenizer files, on PCRE2, with bounds that no pattern can pass.
  *
- * Patterns are written for Oniguruma; regex_translate.c rewrites them for PCRE2, so that classes mean the same
- * characters (which differ in \s, \w, \h, \v, scripts, nested classes and the version of Unicode).
+ * Patterns are written for Oniguruma; regex_translate.c rewrites them for PCRE2, so that classes mean the
+ * same characters (which differ in \s, \w, \h, \v, scripts, nested classes and the version of Unicode).
  *
- * Bounds: patterns of at most 64 KiB; 64 MiB of memory for one match; and for all matches of one tsr_regex_work,
- * since the last tsr_regex_work_reset, processor time (30 s and 1 s more per MiB of text). Past a bound the match is
- * TSR_ERR_FORMAT: a pattern that needs more is broken or hostile.
+ * Bounds: patterns of at most 64 KiB; 64 MiB of memory for one match; and for all matches of one
+ * tsr_regex_work, since the last tsr_regex_work_reset, processor time (30 s and 1 s more per MiB of text).
+ * Past a bound the match is TSR_ERR_FORMAT: a pattern that needs more is broken or hostile.
  *
  * A compiled tsr_regex may be used by many threads at once, a tsr_regex_work by one.
  */
@@ -31,7 +31,8 @@ tsr_status tsr_regex_work_create(tsr_regex_work **out);
 void tsr_regex_work_destroy(tsr_regex_work **work);
 void tsr_regex_work_reset(tsr_regex_work *work, int64_t text_bytes);
 
-/* Finds the matches in text[0..n) (valid UTF-8) from left to right. An empty match right after a match is skipped. */
+/* Finds the matches in text[0..n) (valid UTF-8) from left to right. An empty match right after a match is
+ * skipped. */
 typedef struct tsr_regex_scan {
     const tsr_regex *regex;
     tsr_regex_work *work;

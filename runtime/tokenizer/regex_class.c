@@ -106,7 +106,7 @@ static tsr_status property(const char **at, const char *end, tsr_regex_set *set)
         set->negated = !set->negated;
         name++;
     }
-    return tsr_regex_property(name, close - name, &set->items);
+    return tsr_regex_property(name, close - name, false, &set->items);
 }
 
 tsr_status tsr_regex_escaped_set(const char **at, const char *end, tsr_regex_set *set, bool *is_set)
@@ -122,7 +122,7 @@ tsr_status tsr_regex_escaped_set(const char **at, const char *end, tsr_regex_set
         char letter = *(*at)++;
         if (letter == 'S') return tsr_text_puts(&set->items, not_space);
         set->negated = letter != names[i].letter;
-        return tsr_regex_property(names[i].name, (int64_t)strlen(names[i].name), &set->items);
+        return tsr_regex_property(names[i].name, (int64_t)strlen(names[i].name), false, &set->items);
     }
     *is_set = false;
     return TSR_OK;
@@ -188,7 +188,7 @@ static tsr_status posix_class(const char **at, const char *close, tsr_regex_set 
     const char *name = *at;
     *at = close + 2;
     set->negated = name < close && *name == '^';
-    return tsr_regex_property(name + set->negated, close - name - set->negated, &set->items);
+    return tsr_regex_property(name + set->negated, close - name - set->negated, true, &set->items);
 }
 
 /* A set inside a class: *at points behind '[' (then `bracket`) or behind a backslash. *is_set as above. */

@@ -1,7 +1,7 @@
 /* regex_property.c: general categories, POSIX names, scripts and binary properties.
  *
- * Categories are completed by the characters that came after version 14 of Unicode, which PCRE2 10.42 does not know.
- * Scripts are asked for by "sc:", because a plain name means script extensions to PCRE2.
+ * Categories are completed by the characters that came after version 14 of Unicode, which PCRE2 10.42 does
+ * not know. Scripts are asked for by "sc:", because a plain name means script extensions to PCRE2.
  */
 #include "runtime/tokenizer/regex_property.h"
 #include "runtime/tokenizer/unicode.h"
@@ -70,7 +70,7 @@ static const struct {
     {"word", "L M Nd Nl Pc", LETTERED_SYMBOLS},
     {"digit", "Nd", ""},
     {"xdigit", "", "0-9A-Fa-f"},
-    {"punct", "P S", ""},
+    {"punct", "P", ""},
     {"cntrl", "Cc", ""},
     {"blank", "Zs", "\\x{9}"},
     {"ascii", "", "\\x{0}-\\x{7f}"},
@@ -154,7 +154,7 @@ static tsr_status add_named(const char *name, tsr_text *items)
     return tsr_fail(TSR_ERR_FORMAT, "unknown character property \"%s\"", name);
 }
 
-tsr_status tsr_regex_property(const char *name, int64_t n, tsr_text *items)
+tsr_status tsr_regex_property(const char *name, int64_t n, bool bracketed, tsr_text *items)
 {
     char loose[64];
     if (!loose_name(name, n, loose)) return tsr_fail(TSR_ERR_FORMAT, "unknown character property");
@@ -167,6 +167,7 @@ tsr_status tsr_regex_property(const char *name, int64_t n, tsr_text *items)
     }
     for (size_t i = 0; i < sizeof categories / sizeof categories[0]; i++)
         if (strcmp(loose, categories[i].name) == 0) return add_category(categories[i].category, items);
+    if (bracketed && strcmp(loose, "punct") == 0) TSR_TRY(add_category("S", items));
     for (size_t i = 0; i < sizeof posix / sizeof posix[0]; i++)
         if (strcmp(loose, posix[i].name) == 0) return add_posix((int)i, items);
     if (strcmp(loose, "alpha") == 0 || strcmp(loose, "alnum") == 0 || strcmp(loose, "alphabetic") == 0) {
@@ -174,8 +175,10 @@ tsr_status tsr_regex_property(const char *name, int64_t n, tsr_text *items)
         TSR_TRY(add_category("L", items));
         return loose[2] == 'n' ? add_category("Nd", items) : TSR_OK;
     }
-    if (strcmp(loose, "upper") == 0) return tsr_text_puts(items, "\\p{Uppercase}");
-    if (strcmp(loose, "lower") == 0) return tsr_text_puts(items, "\\p{Lowercase}");
+    if (strcmp(loose, "upper") == 0 || strcmp(loose, "lower") == 0) {
+        TSR_TRY(tsr_text_puts(items, loose[0] == 'u' ? "\\p{Uppercase}" : "\\p{Lowercase}"));
+        return add_category(loose[0] == 'u' ? "Lu" : "Ll", items);
+    }
     if (strcmp(loose, "graph") == 0 || strcmp(loose, "print") == 0)
         return tsr_fail(TSR_ERR_FORMAT, "character property \"%s\" is not supported", loose);
     return add_named(loose, items);

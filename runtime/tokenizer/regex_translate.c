@@ -1,8 +1,9 @@
 /* regex_translate.c: rewrites an Oniguruma pattern as a PCRE2 pattern that matches the same text.
  *
- * Copied: alternation, groups, assertions, most quantifiers. Rewritten: sets of characters (regex_class.c), \b, (?m),
- * an option without a group (in Oniguruma it encloses the alternatives that follow), {,n}, and {n,m}+, which repeats
- * and is not possessive. Refused, by name: what tokenizers do not use (recursion, conditions, callouts, (?x)).
+ * Copied: alternation, groups, assertions, most quantifiers. Rewritten: sets of characters (regex_class.c),
+ * \b, (?m), an option without a group (in Oniguruma it encloses the alternatives that follow), {,n}, and
+ * {n,m}+, which repeats and is not possessive. Refused, by name: what tokenizers do not use (recursion,
+ * conditions, callouts, (?x)).
  */
 #include "runtime/tokenizer/regex.h"
 #include "runtime/tokenizer/regex_class.h"
@@ -140,6 +141,9 @@ static tsr_status interval(translator *t)
     return tsr_text_puts(t->out, ")");
 }
 
+/* Outside of brackets, and in \b, these six of Latin-1 are word characters too. */
+static const char more_word_characters[] = "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+
 static tsr_status word_boundary(translator *t, bool negated)
 {
     tsr_text w;
@@ -149,6 +153,7 @@ static tsr_status word_boundary(translator *t, bool negated)
     bool is_set;
     const char *name = "w";
     if (status == TSR_OK) status = tsr_regex_escaped_set(&name, name + 1, &set, &is_set);
+    if (status == TSR_OK) status = tsr_text_puts(&set.items, more_word_characters);
     if (status == TSR_OK) status = tsr_regex_set_render(&set, &w);
     tsr_regex_set_free(&set);
     const char *second = negated ? "=" : "!", *third = negated ? "!" : "=";
@@ -164,8 +169,10 @@ static tsr_status class_or_escaped_set(translator *t, bool bracket, bool *is_set
     tsr_regex_set set;
     TSR_TRY(tsr_regex_set_init(&set));
     *is_set = true;
+    bool bare_word = !bracket && (*t->at | 0x20) == 'w';
     tsr_status status = bracket ? tsr_regex_class_parse(&t->at, t->end, 0, &set)
                                 : tsr_regex_escaped_set(&t->at, t->end, &set, is_set);
+    if (status == TSR_OK && bare_word) status = tsr_text_puts(&set.items, more_word_characters);
     if (status == TSR_OK && *is_set) status = tsr_regex_set_render(&set, t->out);
     tsr_regex_set_free(&set);
     return status;

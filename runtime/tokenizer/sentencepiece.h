@@ -1,8 +1,9 @@
 /* sentencepiece.h: a SentencePiece model of type BPE: its pieces, and the three parts made from it.
  *
- * The normalizer writes blanks as U+2581, perhaps puts one in front and drops superfluous ones. The model merges the
- * neighbours that form the piece of the highest score, leftmost first, over the whole text; what is no piece becomes
- * its bytes, or the unknown token. The decoder undoes both. (Kudo and Richardson 2018, "SentencePiece".)
+ * The normalizer writes blanks as U+2581, perhaps puts one in front and drops superfluous ones. The model
+ * merges the neighbours that form the piece of the highest score, leftmost first, over the whole text; what
+ * is no piece becomes its bytes, or the unknown token. The decoder undoes both. (Kudo and Richardson 2018,
+ * "SentencePiece".)
  */
 #ifndef TSR_TOKENIZER_SENTENCEPIECE_H
 #define TSR_TOKENIZER_SENTENCEPIECE_H

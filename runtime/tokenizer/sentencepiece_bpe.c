@@ -111,7 +111,8 @@ static tsr_status add_unknown(const tsr_sentencepiece *s, spm_work *w, const cha
     return TSR_OK;
 }
 
-/* A symbol's token; an UNUSED piece is taken apart where it was joined. Depth is bounded by the piece's length. */
+/* A symbol's token; an UNUSED piece is taken apart where it was joined. Depth is bounded by the piece's
+ * length. */
 static tsr_status add_piece(const tsr_sentencepiece *s, spm_work *w, const char *text, int64_t n,
                             tsr_token_list *out)
 {

@@ -80,8 +80,8 @@ static tsr_status normalize(const void *state, tsr_work *work, const char *text,
 
 const tsr_normalizer_kind tsr_normalizer_sentencepiece = {{"SentencePiece", NULL, NULL}, normalize};
 
-/* Decoding. stage->bytes: byte tokens that are no character yet. stage->open: some text was passed on. stage->seen:
- * what became of the blank in front. */
+/* Decoding. stage->bytes: byte tokens that are no character yet. stage->open: some text was passed on.
+ * stage->seen: what became of the blank in front. */
 enum { BLANK_EXPECTED, BLANK_TAKEN, BLANK_PAST };
 
 static tsr_status pass(tsr_decode_stage *s, const char *text, int64_t n)

@@ -1,4 +1,5 @@
-/* trie.h: a set of byte strings, and the longest of them with which a text begins. Built once, then only read. */
+/* trie.h: a set of byte strings, and the longest of them with which a text begins. Built once, then only
+ * read. */
 #ifndef TSR_TOKENIZER_TRIE_H
 #define TSR_TOKENIZER_TRIE_H
 

@@ -64,6 +64,8 @@ utf8proc_category_t tsr_char_category(uint32_t c)
 static utf8proc_category_t category_in(uint32_t c, int version)
 {
     const tsr_unicode_change *change = tsr_unicode_change_of(c);
+    if (version == 8 && (c == 0x1885 || c == 0x1886))
+        return UTF8PROC_CATEGORY_LO; /* all that version 9 changed */
     if (!change) return utf8proc_category((int32_t)c);
     return change->since > version ? UTF8PROC_CATEGORY_CN : change->then;
 }
@@ -123,8 +125,8 @@ bool tsr_char_is_control(uint32_t c)
            category == UTF8PROC_CATEGORY_CO;
 }
 
-/* Case pairs younger than the oldest utf8proc we accept: [first, last] is `step` below its lower case; of pairs that
- * alternate upper and lower, only the upper ones are listed. */
+/* Case pairs younger than the oldest utf8proc we accept: [first, last] is `step` below its lower case; of
+ * pairs that alternate upper and lower, only the upper ones are listed. */
 static const struct {
     uint32_t first, last;
     int32_t step;

@@ -1,10 +1,10 @@
 /* unicode.h: properties of characters and normalization forms, as the reference tokenizer sees them.
  *
- * The model was trained on ids that the reference made, so its Unicode is part of the file format. It asks several
- * libraries of different ages: punctuation and the marks of BERT by version 8, normalization by version 9, words and
- * regular expressions by version 16, numbers and letter case by version 17. utf8proc supplies the tables, of whatever
- * version the system has; unicode_changes.inc holds what has changed since version 8, so that the answers are the same
- * everywhere. Local, thread-safe.
+ * The model was trained on ids that the reference made, so its Unicode is part of the file format. It asks
+ * several libraries of different ages: punctuation and the marks of BERT by version 8, normalization by
+ * version 9, words and regular expressions by version 16, numbers and letter case by version 17. utf8proc
+ * supplies the tables, of whatever version the system has; unicode_changes.inc holds what has changed since
+ * version 8, so that the answers are the same everywhere. Local, thread-safe.
  */
 #ifndef TSR_TOKENIZER_UNICODE_H
 #define TSR_TOKENIZER_UNICODE_H
@@ -16,8 +16,9 @@
 #include <stdint.h>
 #include <utf8proc.h>
 
-/* A row of what has changed: characters [first, last] are of category `now`, and were of category `then` in version
- * 9 (unassigned if `since`, the version that brought them, is above 9; 10 stands for 10 to 14, 15 for 15 and 16). */
+/* A row of what has changed: characters [first, last] are of category `now`, and were of category `then` in
+ * version 9 (unassigned if `since`, the version that brought them, is above 9; 10 stands for 10 to 14, 15 for
+ * 15 and 16). */
 typedef struct tsr_unicode_change {
     uint32_t first, last;
     uint8_t now, then, since;
@@ -38,7 +39,8 @@ int tsr_char_to_lower(uint32_t c, uint32_t out[2]); /* full mapping without cont
 
 typedef enum tsr_normal_form { TSR_NFC, TSR_NFD, TSR_NFKC, TSR_NFKD } tsr_normal_form;
 
-/* Appends the normal form of valid UTF-8. Time is O(n log n) for any input. TSR_ERR_MEMORY, TSR_ERR_CAPACITY. */
+/* Appends the normal form of valid UTF-8. Time is O(n log n) for any input. TSR_ERR_MEMORY, TSR_ERR_CAPACITY.
+ */
 tsr_status tsr_unicode_normalize(tsr_normal_form form, const char *bytes, int64_t n, tsr_text *out);
 
 /* Decodes one character of valid UTF-8. */

@@ -1,6 +1,7 @@
 /* vocabulary.h: pieces by id, and ids by piece. Ids may have holes; pieces are byte strings, perhaps empty.
  *
- * Built once, then read by many threads. Memory: the bytes, 8 for each id up to the largest, 4 to 8 for each piece.
+ * Built once, then read by many threads. Memory: the bytes, 8 for each id up to the largest, 4 to 8 for each
+ * piece.
  */
 #ifndef TSR_TOKENIZER_VOCABULARY_H
 #define TSR_TOKENIZER_VOCABULARY_H
@@ -17,7 +18,8 @@ typedef struct tsr_vocabulary tsr_vocabulary;
 tsr_status tsr_vocabulary_create(tsr_vocabulary **out);
 void tsr_vocabulary_destroy(tsr_vocabulary **v);
 
-/* `where` names the file in errors. TSR_ERR_FORMAT: an id out of range, or an id or a piece that exists already. */
+/* `where` names the file in errors. TSR_ERR_FORMAT: an id out of range, or an id or a piece that exists
+ * already. */
 tsr_status tsr_vocabulary_add(tsr_vocabulary *v, const char *where, int64_t id, const char *piece, int64_t n);
 
 /* One more than the largest id. */

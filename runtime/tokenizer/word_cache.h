@@ -1,4 +1,5 @@
-/* word_cache.h: the tokens of words seen lately. Of fixed size: a word replaces another one with the same slot. */
+/* word_cache.h: the tokens of words seen lately. Of fixed size: a word replaces another one with the same
+ * slot. */
 #ifndef TSR_TOKENIZER_WORD_CACHE_H
 #define TSR_TOKENIZER_WORD_CACHE_H
 

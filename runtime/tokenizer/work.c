@@ -35,7 +35,7 @@ void tsr_work_destroy(tsr_work **work)
 void tsr_work_reset(tsr_work *w, int64_t n)
 {
     /* No sound normalizer grows a text beyond this; a hostile one ends in TSR_ERR_CAPACITY. */
-    int64_t cap = (64 << 20) + 24 * n;
+    int64_t cap = (1 << 20) + 32 * n;
     w->now.text.cap = w->next.text.cap = w->text[0].cap = w->text[1].cap = cap;
     tsr_pieces_clear(&w->now);
     tsr_pieces_clear(&w->next);

@@ -1,5 +1,5 @@
-/* work.h: what one call of encode needs for itself. A tokenizer keeps a few of these, so that its own state never
- * changes and any number of threads may use it. */
+/* work.h: what one call of encode needs for itself. A tokenizer keeps a few of these, so that its own state
+ * never changes and any number of threads may use it. */
 #ifndef TSR_TOKENIZER_WORK_H
 #define TSR_TOKENIZER_WORK_H
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the tokenizers of this directory, small ones of each family, and what the reference says about them.
 
-    make_data.py ENGLISH.txt                  rewrites corpus.bin and NAME/ for every family (needs: tokenizers 0.23,
-                                              sentencepiece 0.2)
+    make_data.py ENGLISH.txt                  rewrites corpus.bin, regexes.json and NAME/ for every family (needs:
+                                              tokenizers 0.23, sentencepiece 0.2)
     make_data.py --compare ENGLISH.txt MODEL_DIR OUT_DIR [STRINGS]
                                               for a tokenizer from elsewhere (tokenizer.json or tokenizer.model): copies
                                               it to OUT_DIR with a corpus of its own and what the reference says; then
@@ -19,6 +19,7 @@ import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import reference
+import regexes
 import strings
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -372,6 +373,8 @@ def main():
         english = f.read()
     if sys.argv[1] == "--compare":
         return compare(english, sys.argv[3], sys.argv[4], int((sys.argv[5:] or ["4000"])[0]))
+    with open(os.path.join(HERE, "regexes.json"), "w") as f:
+        f.write(regexes.make())
     corpus = strings.corpus(1100, english)
     reference.write_corpus(os.path.join(HERE, "corpus.bin"), corpus)
     texts = (strings.SENTENCES * 6 + [line for line in english.split("\n") if line])[:6000]
