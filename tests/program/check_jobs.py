@@ -291,7 +291,7 @@ class Failures(Job):
         line = [support.MPIRUN, "-n", "1", *program, LLAMA, *tail, ":", "-n", "1", *program, bad, *tail]
         before, support.command = support.command, lambda *args, ranks=0: list(map(str, line))
         try:
-            result = run(timeout=END_SECONDS, env={MARK: self.mark})
+            result = run(timeout=END_SECONDS, env={MARK: self.mark}, ranks=2)
         finally:
             support.command = before
         self.one_error(result, 3, r"rank 1: .*model\.safetensors")
