@@ -1,3 +1,5 @@
-# Timings of the CPU kernels: a program to run by hand, not a test.
-add_executable(bench_kernels bench_kernels.c)
-target_link_libraries(bench_kernels PRIVATE tessera)
+# Timings of the CPU kernels: programs to run by hand, not tests.
+foreach(bench bench_kernels bench_attention)
+  add_executable(${bench} ${bench}.c)
+  target_link_libraries(${bench} PRIVATE tessera)
+endforeach()

@@ -50,7 +50,8 @@ typedef struct visit {
     int64_t total;  /* cost of all pieces, or -1 while it is being added up */
     int64_t so_far; /* cost of the pieces seen */
     tsr_worker *worker;
-    int rows;       /* most rows of a many-token piece */
+    int rows; /* most rows of a many-token piece */
+    void (*many)(const tsr_call *call, const tsr_attention_piece *piece, float *scratch);
     int most_heads; /* of a piece */
 } visit;
 
@@ -62,7 +63,7 @@ static void visit_piece(visit *v, const tsr_attention_piece *piece)
     if (piece->n_tokens == 1)
         TSR_LOCAL(tsr_attention_decode)(v->call, piece, v->worker->scratch);
     else
-        TSR_LOCAL(tsr_attention_prefill)(v->call, piece, v->worker->scratch);
+        v->many(v->call, piece, v->worker->scratch);
 }
 
 /* Cuts (sequence, kv head) into pieces of at most v->rows rows, or single tokens where blocks of rows do not
@@ -99,6 +100,26 @@ static int most_heads(const tsr_call *call, const tsr_step *step, int n_threads)
     return most;
 }
 
+/* How pieces of many tokens are done and how large they may be: no larger than lets the threads' shares be about equal. */
+static void choose_pieces(visit *v, const tsr_step *step)
+{
+    enum { PIECES_PER_THREAD = 16, ROWS_UNIT = 32 };
+    v->most_heads = most_heads(v->call, step, v->worker->n_threads);
+    v->many = TSR_LOCAL(tsr_attention_prefill);
+    v->rows = TSR_LOCAL(tsr_attention_prefill_rows)(v->call);
+#ifdef TSR_ISA_amx
+    int amx_rows = TSR_LOCAL(tsr_attention_amx_rows)(v->call);
+    if (amx_rows > 0) {
+        v->many = TSR_LOCAL(tsr_attention_amx);
+        v->rows = amx_rows;
+    }
+#endif
+    int64_t rows = (int64_t)step->n_tokens * v->call->attrs.attention.heads;
+    if (v->worker->n_threads > 1)
+        v->rows = (int)tsr_min(
+            v->rows, tsr_round_up(rows / (PIECES_PER_THREAD * v->worker->n_threads) + 1, ROWS_UNIT));
+}
+
 TSR_KERNEL(attention)
 {
     if (step->n_tokens == 0) return;
@@ -107,8 +128,7 @@ TSR_KERNEL(attention)
         return;
     }
     visit v = {.call = call, .total = -1, .worker = worker};
-    v.rows = TSR_LOCAL(tsr_attention_prefill_rows)(call);
-    v.most_heads = most_heads(call, step, worker->n_threads);
+    choose_pieces(&v, step);
     visit_all(&v, step);
     v.total = v.so_far;
     visit_all(&v, step);

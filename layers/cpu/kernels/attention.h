@@ -1,6 +1,6 @@
 /* attention.h: the parts of the attention kernel. attention.c appends to the cache and deals out work; a
  * piece of work is some query tokens of one sequence times some query heads that share a kv head.
- * attention_decode.c does pieces of one token, attention_prefill.c those of many.
+ * attention_decode.c does pieces of one token, attention_prefill.c those of many; attention_amx.c those of many over a bf16 cache.
  *
  * Both walk the keys once, in tiles that lie within a page, with the running maximum m and sum l of each
  * query row: m' = max(m, max_j s_j),  p_j = e^(s_j - m'),  l = l e^(m - m') + sum p_j,  o = o e^(m - m') +
@@ -32,6 +32,12 @@ void TSR_LOCAL(tsr_attention_prefill)(const tsr_call *call, const tsr_attention_
 /* Rows (tokens x heads) that a piece for tsr_attention_prefill may have: 0 if the heads are too wide for its
  * scratch. */
 int TSR_LOCAL(tsr_attention_prefill_rows)(const tsr_call *call);
+
+#ifdef TSR_ISA_amx
+/* As prefill, over a bf16 cache; rows: likewise, 0 for other caches too. */
+void TSR_LOCAL(tsr_attention_amx)(const tsr_call *call, const tsr_attention_piece *piece, float *scratch);
+int TSR_LOCAL(tsr_attention_amx_rows)(const tsr_call *call);
+#endif
 
 /* The first visible position and the one behind the last, seen from `position`. */
 static inline int64_t tsr_first_visible(const tsr_call *call, int64_t position)

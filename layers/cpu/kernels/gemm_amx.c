@@ -14,10 +14,9 @@
 
 #ifdef TSR_ISA_amx
 
+#include "layers/cpu/kernels/amx.h"
+
 enum {
-    TILE_ROWS = 16,
-    STEP = 32, /* columns per tile */
-    TILE_BYTES = 1024,
     PANEL_STEP_BYTES = 2048, /* of a panel, per step */
     CHUNK = 512,             /* columns of W per pass while there are several row tiles */
     DEPTH = 2048,            /* columns of x per group: GROUP_ROWS x DEPTH bf16 is 1 MiB */
@@ -27,14 +26,14 @@ enum {
 
 static int64_t shared_bytes(const tsr_call *call, int64_t rows)
 {
-    return tsr_round_up(rows, TILE_ROWS) * tsr_round_up(call->weight[0]->cols, TSR_PANEL_DEPTH) * 2;
+    return tsr_round_up(rows, TSR_TILE_ROWS) * tsr_round_up(call->weight[0]->cols, TSR_PANEL_DEPTH) * 2;
 }
 
 /* 32 columns of one row as bf16; columns from `cols` on are zero */
 static inline void round_columns(const float *x, int64_t col, int64_t cols, uint16_t *to)
 {
     __m512 low, high;
-    if (col + STEP <= cols) {
+    if (col + TSR_TILE_DEPTH <= cols) {
         low = _mm512_loadu_ps(x + col);
         high = _mm512_loadu_ps(x + col + 16);
     } else {
@@ -49,16 +48,16 @@ static inline void round_columns(const float *x, int64_t col, int64_t cols, uint
 static void prepare(const tsr_call *call, int64_t rows, const tsr_worker *worker)
 {
     const tsr_operand *x = &call->in[0];
-    int64_t cols = call->weight[0]->cols, steps = (cols + STEP - 1) / STEP, row, end;
-    tsr_share(tsr_round_up(rows, TILE_ROWS), TILE_ROWS, worker, &row, &end);
+    int64_t cols = call->weight[0]->cols, steps = (cols + TSR_TILE_DEPTH - 1) / TSR_TILE_DEPTH, row, end;
+    tsr_share(tsr_round_up(rows, TSR_TILE_ROWS), TSR_TILE_ROWS, worker, &row, &end);
     for (; row < end; row++) {
-        uint16_t *to =
-            (uint16_t *)call->shared + (row / TILE_ROWS * steps * TILE_ROWS + row % TILE_ROWS) * STEP;
-        for (int64_t k = 0; k < steps; k++, to += TILE_ROWS * STEP) {
+        uint16_t *to = (uint16_t *)call->shared +
+                       (row / TSR_TILE_ROWS * steps * TSR_TILE_ROWS + row % TSR_TILE_ROWS) * TSR_TILE_DEPTH;
+        for (int64_t k = 0; k < steps; k++, to += TSR_TILE_ROWS * TSR_TILE_DEPTH) {
             if (row < rows)
-                round_columns(x->data + row * x->ld, k * STEP, cols, to);
+                round_columns(x->data + row * x->ld, k * TSR_TILE_DEPTH, cols, to);
             else
-                memset(to, 0, STEP * 2);
+                memset(to, 0, TSR_TILE_DEPTH * 2);
         }
     }
 }
@@ -77,12 +76,6 @@ typedef struct pass {
     float *to;
     int64_t to_ld;
 } pass;
-
-/* Tile loads do not tell the compiler what memory they read: what is at p must have been stored before. */
-static inline void settle(const void *p)
-{
-    __asm__ volatile("" : : "r"(p) : "memory");
-}
 
 /* Accumulators are tiles 0, 1 (first row of tiles) and 2, 3 (second). A macro because tile numbers are part
  * of the code. */
@@ -109,7 +102,7 @@ static void pass_two(const pass *p)
     TSR_BEGIN_TILE(3, 16, 16);
     const char *a = p->a, *b = p->b, *ahead = p->ahead;
     for (int64_t k = 0; k < p->steps;
-         k++, a += TILE_BYTES, b += PANEL_STEP_BYTES, ahead += PANEL_STEP_BYTES) {
+         k++, a += TSR_TILE_BYTES, b += PANEL_STEP_BYTES, ahead += PANEL_STEP_BYTES) {
         _tile_loadd(6, b, 128);
         _tile_loadd(4, a, 64);
         _tile_dpbf16ps(0, 4, 6);
@@ -132,7 +125,7 @@ static void pass_one(const pass *p)
     TSR_BEGIN_TILE(1, 0, 16);
     const char *a = p->a, *b = p->b, *ahead = p->ahead;
     for (int64_t k = 0; k < p->steps;
-         k++, a += TILE_BYTES, b += PANEL_STEP_BYTES, ahead += PANEL_STEP_BYTES) {
+         k++, a += TSR_TILE_BYTES, b += PANEL_STEP_BYTES, ahead += PANEL_STEP_BYTES) {
         _tile_loadd(4, a, 64);
         _tile_loadd(6, b, 128);
         _tile_dpbf16ps(0, 4, 6);
@@ -166,16 +159,16 @@ static void do_pass(const job *j, int64_t panel, int64_t tile, int64_t k, int64_
     const tsr_weight_data *w = j->call->weight[0];
     const tsr_operand *out = &j->call->out[0];
     const tsr_weight_data *bias = j->call->weight[1];
-    int64_t pairs = (j->row_end - j->row + 1) / 2, column = panel * TSR_PANEL, row = tile * TILE_ROWS;
-    int64_t tiles = tsr_min(2, j->row_end - tile), rows = tsr_min(j->rows - row, tiles * TILE_ROWS);
+    int64_t pairs = (j->row_end - j->row + 1) / 2, column = panel * TSR_PANEL, row = tile * TSR_TILE_ROWS;
+    int64_t tiles = tsr_min(2, j->row_end - tile), rows = tsr_min(j->rows - row, tiles * TSR_TILE_ROWS);
     int64_t cols = tsr_min(TSR_PANEL, w->rows - column), panel_bytes = j->steps * PANEL_STEP_BYTES;
-    bool whole = rows == tiles * TILE_ROWS && cols == TSR_PANEL;
+    bool whole = rows == tiles * TSR_TILE_ROWS && cols == TSR_PANEL;
     float *c = out->data + row * out->ld + column,
-          *waiting = j->sums + (row - j->row * TILE_ROWS) * TSR_PANEL;
+          *waiting = j->sums + (row - j->row * TSR_TILE_ROWS) * TSR_PANEL;
     float edge_bias[TSR_PANEL] = {0};
 
-    pass p = {.a = (const char *)j->call->shared + (tile * j->steps + k) * TILE_BYTES,
-              .a_stride = j->steps * TILE_BYTES};
+    pass p = {.a = (const char *)j->call->shared + (tile * j->steps + k) * TSR_TILE_BYTES,
+              .a_stride = j->steps * TSR_TILE_BYTES};
     p.b = (const char *)w->data + panel * panel_bytes + k * PANEL_STEP_BYTES;
     p.steps = steps;
     p.lines = (int)((32 + pairs - 1) / pairs);
@@ -194,7 +187,7 @@ static void do_pass(const job *j, int64_t panel, int64_t tile, int64_t k, int64_
     bool last = k + steps == j->k_end;
     p.to = last && whole ? c : waiting;
     p.to_ld = last && whole ? out->ld : TSR_PANEL;
-    settle(p.bias);
+    tsr_settle(p.bias);
     if (tiles == 2)
         pass_two(&p);
     else
@@ -205,15 +198,18 @@ static void do_pass(const job *j, int64_t panel, int64_t tile, int64_t k, int64_
 static void multiply(const tsr_call *call, int64_t rows, const tsr_worker *worker)
 {
     const tsr_weight_data *w = call->weight[0];
-    int64_t pairs = tsr_block_count(rows, 2 * TILE_ROWS), panels = (w->rows + TSR_PANEL - 1) / TSR_PANEL;
+    int64_t pairs = tsr_block_count(rows, 2 * TSR_TILE_ROWS), panels = (w->rows + TSR_PANEL - 1) / TSR_PANEL;
     tsr_gemm_part part = TSR_LOCAL(tsr_gemm_share)(pairs, panels, worker);
-    job j = {.call = call, .rows = rows, .steps = (w->cols + STEP - 1) / STEP, .sums = worker->scratch};
-    int64_t tile_end = tsr_min(2 * part.row_end, tsr_block_count(rows, TILE_ROWS));
+    job j = {.call = call,
+             .rows = rows,
+             .steps = (w->cols + TSR_TILE_DEPTH - 1) / TSR_TILE_DEPTH,
+             .sums = worker->scratch};
+    int64_t tile_end = tsr_min(2 * part.row_end, tsr_block_count(rows, TSR_TILE_ROWS));
     for (j.row = 2 * part.row; j.row < tile_end; j.row = j.row_end) {
-        j.row_end = tsr_min(j.row + GROUP_ROWS / TILE_ROWS, tile_end);
-        int64_t chunk = j.row_end - j.row > 2 ? CHUNK / STEP : DEPTH / STEP;
+        j.row_end = tsr_min(j.row + GROUP_ROWS / TSR_TILE_ROWS, tile_end);
+        int64_t chunk = j.row_end - j.row > 2 ? CHUNK / TSR_TILE_DEPTH : DEPTH / TSR_TILE_DEPTH;
         for (j.k = 0; j.k < j.steps; j.k = j.k_end) {
-            j.k_end = tsr_min(j.k + DEPTH / STEP, j.steps);
+            j.k_end = tsr_min(j.k + DEPTH / TSR_TILE_DEPTH, j.steps);
             for (int64_t p = part.panel; p < part.panel_end; p++)
                 for (int64_t k = j.k; k < j.k_end; k += chunk)
                     for (int64_t t = j.row; t < j.row_end; t += 2)
@@ -234,9 +230,9 @@ void TSR_LOCAL(tsr_amx_thread_init)(void)
     } config = {.palette = 1};
     for (int i = 0; i < 8; i++) {
         config.row_bytes[i] = 64;
-        config.rows[i] = TILE_ROWS;
+        config.rows[i] = TSR_TILE_ROWS;
     }
-    settle(&config);
+    tsr_settle(&config);
     _tile_loadconfig(&config);
 }
 
