@@ -68,7 +68,8 @@ static tsr_status same_on_all(MPI_Comm node, tsr_status own)
     int mine = own, worst = own;
     if (MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, node))
         return tsr_fail(TSR_ERR_INTERNAL, "MPI cannot reach the ranks of this node");
-    if (worst != (int)own) return tsr_fail((tsr_status)worst, "another rank of this node has no shared memory");
+    if (worst != (int)own)
+        return tsr_fail((tsr_status)worst, "another rank of this node has no shared memory");
     return own;
 }
 
