@@ -6,27 +6,35 @@
  */
 #include "layers/cpu/kernels/attention.h"
 
-static void append(const tsr_operand *from, int64_t row, int dim, const tsr_call *call, int64_t token_slot,
-                   void *to)
+/* x [n] into element `at` of a cache array */
+static void store_vector(tsr_dtype dtype, const float *x, void *to, int64_t at, int n)
 {
-    const tsr_cache_data *cache = call->cache;
-    for (int h = 0; h < cache->kv_heads; h++)
-        tsr_from_f32(cache->dtype, from->data + row * from->ld + (int64_t)h * dim,
-                     (char *)to +
-                         (token_slot + (int64_t)h * cache->page_tokens) * dim * tsr_dtype_bytes(cache->dtype),
-                     dim);
+    for (int d = 0; d < n; d += TSR_VL) {
+        int64_t m = tsr_min(TSR_VL, n - d);
+        vf v = v_load_n(x + d, m);
+        if (dtype == TSR_F32)
+            v_store_as_n(TSR_F32, to, at + d, v, m);
+        else if (dtype == TSR_F16)
+            v_store_as_n(TSR_F16, to, at + d, v, m);
+        else
+            v_store_as_n(TSR_BF16, to, at + d, v, m);
+    }
 }
 
 static void append_tokens(const tsr_call *call, const tsr_step *step, const tsr_worker *worker)
 {
     const tsr_cache_data *cache = call->cache;
+    const tsr_operand *k = &call->in[1], *v = &call->in[2];
     int64_t t, end;
     tsr_share(step->n_tokens, 1, worker, &t, &end);
     for (; t < end; t++) {
         const tsr_step_sequence *s = &step->sequences[step->sequence[t]];
-        int64_t slot = tsr_cache_slot(cache, s->pages, s->position + (t - s->first_token), 0);
-        append(&call->in[1], t, cache->head_dim, call, slot, cache->k);
-        append(&call->in[2], t, cache->value_dim, call, slot, cache->v);
+        for (int h = 0; h < cache->kv_heads; h++) {
+            int64_t slot = tsr_cache_slot(cache, s->pages, s->position + (t - s->first_token), h);
+            int kd = cache->head_dim, vd = cache->value_dim;
+            store_vector(cache->dtype, k->data + t * k->ld + h * kd, cache->k, slot * kd, kd);
+            store_vector(cache->dtype, v->data + t * v->ld + h * vd, cache->v, slot * vd, vd);
+        }
     }
 }
 

@@ -221,42 +221,60 @@ static inline __m512 exp2_ps(__m512 x)
     return _mm512_scalef_ps(y, n);
 }
 
-/* The lanes of keys key .. key + 15 that lie in [low, high) */
-static inline __mmask16 visible(int64_t key, int64_t low, int64_t high)
+/* What softmax does with one row of the pair: keys from .. to - 1 of the block, of which it sees low .. high - 1. */
+typedef struct span {
+    int64_t from, to, low, high;
+} span;
+
+/* The lanes of keys key .. key + 15 that the row sees */
+TSR_INLINE __mmask16 visible(const span *x, bool all, int64_t key)
 {
-    int64_t first = tsr_max(0, tsr_min(16, low - key)), end = tsr_max(0, tsr_min(16, high - key));
+    if (all) return 0xFFFF;
+    int64_t first = tsr_max(0, tsr_min(16, x->low - key)), end = tsr_max(0, tsr_min(16, x->high - key));
     return (__mmask16)(((1u << end) - 1) & ~((1u << first) - 1));
 }
 
-/* Row `row` of the pair (r of the piece) over keys from .. to - 1 of the block, [low, high) visible: s becomes p, and o is
- * scaled to the new maximum. */
-static void softmax_row(const state *t, int row, int64_t r, int64_t from, int64_t to, int64_t low,
-                        int64_t high)
+/* The highest score of the row, times c, or m if that is higher */
+TSR_INLINE float highest_score(const float *s, const span *x, bool all, __m512 c, float m)
 {
-    const float *s = t->s + row * KEYS;
-    __m512 c = _mm512_set1_ps(t->c), top = _mm512_set1_ps(t->m[r]), sum = _mm512_setzero_ps();
-    for (int64_t j = from; j < to; j += 16)
-        top = _mm512_mask_max_ps(top, visible(j, low, high), top, _mm512_mul_ps(c, _mm512_loadu_ps(s + j)));
-    float highest = _mm512_reduce_max_ps(top);
-    __m512 m = _mm512_set1_ps(highest);
-    for (int64_t j = from; j < to; j += 32) {
+    __m512 top = _mm512_set1_ps(m);
+    for (int64_t j = x->from; j < x->to; j += 16)
+        top = _mm512_mask_max_ps(top, visible(x, all, j), top, _mm512_mul_ps(c, _mm512_loadu_ps(s + j)));
+    return _mm512_reduce_max_ps(top);
+}
+
+/* p = 2^(c s - m) as bf16; returns the sum before rounding. 32 keys of p are 64 bytes of one A tile. */
+TSR_INLINE float exponentials(const float *s, const span *x, bool all, __m512 c, __m512 m, char *p)
+{
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t j = x->from; j < x->to; j += 32) {
         __m512 a = exp2_ps(_mm512_fmsub_ps(c, _mm512_loadu_ps(s + j), m));
         __m512 b = exp2_ps(_mm512_fmsub_ps(c, _mm512_loadu_ps(s + j + 16), m));
-        a = _mm512_maskz_mov_ps(visible(j, low, high), a);
-        b = _mm512_maskz_mov_ps(visible(j + 16, low, high), b);
+        a = _mm512_maskz_mov_ps(visible(x, all, j), a);
+        b = _mm512_maskz_mov_ps(visible(x, all, j + 16), b);
         sum = _mm512_add_ps(sum, _mm512_add_ps(a, b));
         __m512bh both = _mm512_cvtne2ps_pbh(b, a);
-        memcpy(t->p + ((j / 32 * 2 + row / 16) * TSR_TILE_ROWS + row % 16) * TSR_TILE_DEPTH, &both, 64);
+        memcpy(p + j / PAIR * 2 * TSR_TILE_BYTES, &both, 64);
     }
-    float factor = 1;
-    if (highest > t->m[r]) {
-        factor = _mm512_cvtss_f32(exp2_ps(_mm512_set1_ps(t->m[r] - highest)));
+    return _mm512_reduce_add_ps(sum);
+}
+
+/* Row `row` of the pair, r of the piece: s becomes p, and o is scaled to the new maximum. */
+TSR_INLINE void softmax_row(const state *t, int row, int64_t r, const span *x, bool all)
+{
+    const float *s = t->s + row * KEYS;
+    __m512 c = _mm512_set1_ps(t->c);
+    float m = highest_score(s, x, all, c, t->m[r]), factor = 1;
+    char *p = (char *)t->p + row / TSR_TILE_ROWS * TSR_TILE_BYTES + row % TSR_TILE_ROWS * 64;
+    float sum = exponentials(s, x, all, c, _mm512_set1_ps(m), p);
+    if (m > t->m[r]) {
+        factor = _mm512_cvtss_f32(exp2_ps(_mm512_set1_ps(t->m[r] - m)));
         float *o = t->o + r * t->value_width;
         for (int64_t d = 0; d < t->value_width; d += 16)
             _mm512_storeu_ps(o + d, _mm512_mul_ps(_mm512_loadu_ps(o + d), _mm512_set1_ps(factor)));
     }
-    t->l[r] = t->l[r] * factor + _mm512_reduce_add_ps(sum);
-    t->m[r] = highest;
+    t->l[r] = t->l[r] * factor + sum;
+    t->m[r] = m;
 }
 
 /* o[32 rows][d .. d + 31] += p v over keys from .. to - 1 */
@@ -297,8 +315,12 @@ static void do_pair(const state *t, int64_t pair, int64_t first, int64_t n)
     for (int64_t key = from; key < to; key += PAIR) score_tiles(t, pair, key);
     for (int i = 0; i < PAIR; i++) {
         int64_t position = t->position + (row + i) / heads;
-        int64_t low = tsr_first_visible(t->call, position) - first, high = tsr_min(n, position + 1 - first);
-        softmax_row(t, i, row + i, from, to, low, row + i < t->rows ? high : 0);
+        span x = {from, to, tsr_first_visible(t->call, position) - first, tsr_min(n, position + 1 - first)};
+        if (row + i >= t->rows) x.high = 0;
+        if (x.low <= from && x.high >= to)
+            softmax_row(t, i, row + i, &x, true);
+        else
+            softmax_row(t, i, row + i, &x, false);
     }
     tsr_settle(t->p);
     for (int64_t d = 0; d < t->value_width; d += PAIR) value_tiles(t, pair, d, from, to);

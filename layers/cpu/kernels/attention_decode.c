@@ -19,31 +19,42 @@ typedef struct rows {
     float s[MOST_ROWS][TSR_KEY_TILE]; /* scores, then probabilities */
 } rows;
 
+/* A tile and the one after it, which is prefetched meanwhile: pages lie anywhere, so hardware cannot foresee it. */
+typedef struct tile_pair {
+    tsr_key_tile now, next;
+} tile_pair;
+
+/* acc[i * n_keys + j] += q row i times key j, over the n dimensions from d on that fit a vector */
+TSR_INLINE void score_vector(tsr_dtype dtype, const int n_rows, const int n_keys, const rows *r,
+                             const tile_pair *t, int key, int d, int n, vf acc[TSR_VL])
+{
+    vf q[MOST_ROWS];
+    TSR_EACH (i, n_rows)
+        q[i] = n == TSR_VL ? v_load(r->q + i * r->q_stride + d) : v_load_n(r->q + i * r->q_stride + d, n);
+    TSR_EACH (j, n_keys) {
+        int64_t at = (int64_t)(key + j) * r->head_dim + d;
+        vf x = n == TSR_VL ? v_load_as(dtype, t->now.k, at) : v_load_as_n(dtype, t->now.k, at, n);
+        __builtin_prefetch((const char *)t->next.k + at * (dtype == TSR_F32 ? 4 : 2));
+        TSR_EACH (i, n_rows) acc[i * n_keys + j] = v_fma(q[i], x, acc[i * n_keys + j]);
+    }
+}
+
 /* s[row][key .. key + n_keys - 1] for n_keys = TSR_VL / n_rows, rounded down to a power of 2 */
-TSR_INLINE void score_keys(tsr_dtype dtype, const int n_rows, const int n_keys, rows *r, const void *k,
+TSR_INLINE void score_keys(tsr_dtype dtype, const int n_rows, const int n_keys, rows *r, const tile_pair *t,
                            int key)
 {
     vf acc[TSR_VL];
     TSR_EACH (i, TSR_VL) acc[i] = (vf){0};
-    int64_t base = (int64_t)key * r->head_dim;
-    for (int d = 0; d < r->head_dim; d += TSR_VL) {
-        int n = r->head_dim - d;
-        vf q[MOST_ROWS];
-        TSR_EACH (i, n_rows)
-            q[i] = n >= TSR_VL ? v_load(r->q + i * r->q_stride + d) : v_load_n(r->q + i * r->q_stride + d, n);
-        TSR_EACH (j, n_keys) {
-            int64_t at = base + (int64_t)j * r->head_dim + d;
-            vf x = n >= TSR_VL ? v_load_as(dtype, k, at) : v_load_as_n(dtype, k, at, n);
-            TSR_EACH (i, n_rows) acc[i * n_keys + j] = v_fma(q[i], x, acc[i * n_keys + j]);
-        }
-    }
-    vf sums = v_sums(acc) * r->scale;
-    TSR_EACH (i, n_rows) {
-        TSR_EACH (j, n_keys) r->s[i][key + j] = sums[i * n_keys + j];
-    }
+    int d = 0;
+    for (; d + TSR_VL <= r->head_dim; d += TSR_VL)
+        score_vector(dtype, n_rows, n_keys, r, t, key, d, TSR_VL, acc);
+    if (d < r->head_dim) score_vector(dtype, n_rows, n_keys, r, t, key, d, r->head_dim - d, acc);
+    float sums[TSR_VL];
+    v_store(sums, v_sums(acc) * r->scale);
+    TSR_EACH (i, n_rows) memcpy(r->s[i] + key, sums + i * n_keys, n_keys * sizeof(float));
 }
 
-TSR_INLINE void score_tile(tsr_dtype dtype, const int n_rows, rows *r, const tsr_key_tile *tile)
+TSR_INLINE void score_tile(tsr_dtype dtype, const int n_rows, rows *r, const tile_pair *t)
 {
     const int room = TSR_VL / n_rows, n_keys = room >= 16  ? 16
                                                : room >= 8 ? 8
@@ -51,25 +62,25 @@ TSR_INLINE void score_tile(tsr_dtype dtype, const int n_rows, rows *r, const tsr
                                                : room >= 2 ? 2
                                                            : 1;
     int key = 0;
-    for (; key + n_keys <= tile->n; key += n_keys) score_keys(dtype, n_rows, n_keys, r, tile->k, key);
-    for (; key < tile->n; key++) score_keys(dtype, n_rows, 1, r, tile->k, key);
+    for (; key + n_keys <= t->now.n; key += n_keys) score_keys(dtype, n_rows, n_keys, r, t, key);
+    for (; key < t->now.n; key++) score_keys(dtype, n_rows, 1, r, t, key);
     for (; key < TSR_KEY_TILE; key++)
         TSR_EACH (i, n_rows) r->s[i][key] = -INFINITY;
 }
 
 /* o += p v for VALUE_VECTORS or one vector of values from dimension d on; n lanes of the last one exist */
 TSR_INLINE void add_values(tsr_dtype dtype, const int n_rows, const int vectors, int n, rows *r,
-                           const tsr_key_tile *tile, const float *factor, int d)
+                           const tile_pair *t, const float *factor, int d)
 {
     vf acc[MOST_ROWS][VALUE_VECTORS];
     TSR_EACH (i, n_rows) {
         TSR_EACH (j, vectors) acc[i][j] = v_load(r->o + i * r->o_stride + d + j * TSR_VL) * factor[i];
     }
-    for (int key = 0; key < tile->n; key++) {
-        int64_t at = (int64_t)key * r->value_dim + d;
+    for (int key = 0; key < t->now.n; key++) {
         TSR_EACH (j, vectors) {
-            vf v =
-                n >= TSR_VL ? v_load_as(dtype, tile->v, at + j * TSR_VL) : v_load_as_n(dtype, tile->v, at, n);
+            int64_t at = (int64_t)key * r->value_dim + d + j * TSR_VL;
+            vf v = n == TSR_VL ? v_load_as(dtype, t->now.v, at) : v_load_as_n(dtype, t->now.v, at, n);
+            __builtin_prefetch((const char *)t->next.v + at * (dtype == TSR_F32 ? 4 : 2));
             TSR_EACH (i, n_rows) acc[i][j] = v_fma(v_set1(r->s[i][key]), v, acc[i][j]);
         }
     }
@@ -78,22 +89,23 @@ TSR_INLINE void add_values(tsr_dtype dtype, const int n_rows, const int vectors,
     }
 }
 
-TSR_INLINE void do_tile(tsr_dtype dtype, const int n_rows, rows *r, const tsr_key_tile *tile)
+TSR_INLINE void do_tile(tsr_dtype dtype, const int n_rows, rows *r, const tile_pair *t)
 {
     float factor[MOST_ROWS];
-    score_tile(dtype, n_rows, r, tile);
+    score_tile(dtype, n_rows, r, t);
     for (int i = 0; i < n_rows; i++) factor[i] = tsr_softmax_step(r->s[i], &r->m[i], &r->l[i]);
     int d = 0;
     for (; d + VALUE_VECTORS * TSR_VL <= r->value_dim; d += VALUE_VECTORS * TSR_VL)
-        add_values(dtype, n_rows, VALUE_VECTORS, TSR_VL, r, tile, factor, d);
-    for (; d < r->value_dim; d += TSR_VL) add_values(dtype, n_rows, 1, r->value_dim - d, r, tile, factor, d);
+        add_values(dtype, n_rows, VALUE_VECTORS, TSR_VL, r, t, factor, d);
+    for (; d + TSR_VL <= r->value_dim; d += TSR_VL) add_values(dtype, n_rows, 1, TSR_VL, r, t, factor, d);
+    if (d < r->value_dim) add_values(dtype, n_rows, 1, r->value_dim - d, r, t, factor, d);
 }
 
-typedef void (*tile_function)(rows *r, const tsr_key_tile *tile);
+typedef void (*tile_function)(rows *r, const tile_pair *t);
 #define TSR_DECODE_TILE(dtype, n)                                                                            \
-    static void tile_##dtype##_##n(rows *r, const tsr_key_tile *tile)                                        \
+    static void tile_##dtype##_##n(rows *r, const tile_pair *t)                                              \
     {                                                                                                        \
-        do_tile(TSR_##dtype, n, r, tile);                                                                    \
+        do_tile(TSR_##dtype, n, r, t);                                                                       \
     }
 #define TSR_DECODE_TILES(dtype)                                                                              \
     TSR_DECODE_TILE(dtype, 1) TSR_DECODE_TILE(dtype, 2) TSR_DECODE_TILE(dtype, 3) TSR_DECODE_TILE(dtype, 4)
@@ -125,11 +137,13 @@ static void do_rows(const tsr_call *call, const tsr_attention_piece *piece, int 
     memset(r.o, 0, (size_t)(n_rows * r.o_stride) * 4);
 
     int64_t position = piece->sequence->position + piece->token, at = tsr_first_visible(call, position);
-    while (at <= position) {
-        tsr_key_tile tile = tsr_key_tile_at(call, piece, at, position + 1);
-        tiles[call->cache->dtype][n_rows](&r, &tile);
-        at += tile.n;
-    }
+    tile_pair t = {.next = tsr_key_tile_at(call, piece, at, position + 1)};
+    do {
+        t.now = t.next;
+        at += t.now.n;
+        if (at <= position) t.next = tsr_key_tile_at(call, piece, at, position + 1);
+        tiles[call->cache->dtype][n_rows](&r, &t);
+    } while (at <= position);
     for (int i = 0; i < n_rows; i++) {
         float *to = out->data + row * out->ld + (int64_t)(head + i) * value_dim;
         for (int d = 0; d < value_dim; d++) to[d] = r.o[i * r.o_stride + d] / r.l[i];

@@ -88,8 +88,8 @@ TSR_INLINE void tile(tsr_dtype dtype, const int mr, const int panels, const tsr_
 #define TSR_SINGLE_TABLE(X, d)                                                                               \
     X(d, 1, 1)                                                                                               \
     X(d, 2, 1)                                                                                               \
-    X(d, 3, 1) X(d, 4, 1) X(d, 5, 1) X(d, 6, 1) X(d, 7, 1) X(d, 8, 1) X(d, 9, 1) X(d, 10, 1) X(d, 11, 1)     \
-        X(d, 12, 1)
+    X(d, 3, 1)                                                                                               \
+    X(d, 4, 1) X(d, 5, 1) X(d, 6, 1) X(d, 7, 1) X(d, 8, 1) X(d, 9, 1) X(d, 10, 1) X(d, 11, 1) X(d, 12, 1)
 #define TSR_MULTI_TABLE(X, d) X(d, 1, 4) X(d, 2, 2) X(d, 3, 2) X(d, 4, 2) X(d, 5, 2) X(d, 6, 2)
 #else
 #define TSR_SINGLE_TABLE(X, d) X(d, 1, 1) X(d, 2, 1) X(d, 3, 1) X(d, 4, 1) X(d, 5, 1) X(d, 6, 1)

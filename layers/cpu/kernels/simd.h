@@ -125,9 +125,45 @@ TSR_INLINE vf v_abs(vf a)
 /* Half-precision formats
  * ------------------------------------------------------------------------------------- */
 
+/* Compilers take detours where they are left to widen and narrow vectors of 16 bits by themselves. */
+TSR_INLINE vu v_widen(vh h)
+{
+#if defined(__AVX512F__)
+    return (vu)_mm512_cvtepu16_epi32((__m256i)h);
+#elif defined(__AVX2__)
+    return (vu)_mm256_cvtepu16_epi32((__m128i)h);
+#else
+    return __builtin_convertvector(h, vu);
+#endif
+}
+
+/* Each lane below 2^16 */
+TSR_INLINE vh v_narrow(vu v)
+{
+#if defined(__AVX512F__)
+    return (vh)_mm512_cvtepi32_epi16((__m512i)v);
+#elif defined(__AVX2__)
+    __m256i packed = _mm256_packus_epi32((__m256i)v, (__m256i)v);
+    return (vh)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#else
+    return __builtin_convertvector(v, vh);
+#endif
+}
+
+TSR_INLINE vh v_load_halves_n(const uint16_t *p, int64_t n)
+{
+#if defined(__AVX512F__)
+    return (vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+#else
+    vh h = {0};
+    memcpy(&h, p, (size_t)n * 2);
+    return h;
+#endif
+}
+
 TSR_INLINE vf v_from_bf16(vh h)
 {
-    return (vf)(__builtin_convertvector(h, vu) << 16);
+    return (vf)(v_widen(h) << 16);
 }
 
 /* Nearest, ties to even; NaN stays NaN. */
@@ -136,7 +172,7 @@ TSR_INLINE vh v_to_bf16(vf v)
     vu bits = (vu)v;
     vu rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
     vu nan = (vu)((vi)(bits & 0x7FFFFFFF) > 0x7F800000);
-    return __builtin_convertvector((nan & (bits >> 16 | 0x40)) | (~nan & rounded), vh);
+    return v_narrow((nan & (bits >> 16 | 0x40)) | (~nan & rounded));
 }
 
 TSR_INLINE vf v_from_f16(vh h)
@@ -148,7 +184,7 @@ TSR_INLINE vf v_from_f16(vh h)
 #else
     /* exponent and mantissa in float32 places are the number times 2^-112; what lands at 2^16 was infinity or
      * NaN */
-    vu bits = __builtin_convertvector(h, vu);
+    vu bits = v_widen(h);
     vf magnitude = (vf)((bits & 0x7FFF) << 13) * 0x1p112f;
     vu special = (vu)(magnitude >= 65536.0f) & 0x7F800000;
     return (vf)((vu)magnitude | special | (bits & 0x8000) << 16);
@@ -181,8 +217,7 @@ TSR_INLINE vf v_load_as(tsr_dtype dtype, const void *base, int64_t index)
 TSR_INLINE vf v_load_as_n(tsr_dtype dtype, const void *base, int64_t index, int64_t n)
 {
     if (dtype == TSR_F32) return v_load_n((const float *)base + index, n);
-    vh h = {0};
-    memcpy(&h, (const uint16_t *)base + index, (size_t)n * 2);
+    vh h = v_load_halves_n((const uint16_t *)base + index, n);
     return dtype == TSR_BF16 ? v_from_bf16(h) : v_from_f16(h);
 }
 
@@ -193,7 +228,11 @@ TSR_INLINE void v_store_as_n(tsr_dtype dtype, void *base, int64_t index, vf v, i
         return;
     }
     vh h = dtype == TSR_BF16 ? v_to_bf16(v) : v_to_f16(v);
+#if defined(__AVX512F__)
+    _mm256_mask_storeu_epi16((uint16_t *)base + index, (__mmask16)((1u << n) - 1), (__m256i)h);
+#else
     memcpy((uint16_t *)base + index, &h, (size_t)n * 2);
+#endif
 }
 
 /* Reductions
