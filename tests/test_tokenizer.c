@@ -107,11 +107,12 @@ static void invalid_utf8_is_replaced(void **state)
 static void added_tokens_are_cut_out(void **state)
 {
     (void)state;
-    tsr_tokenizer *t =
-        make("{" SMALL
-             ",\"added_tokens\":[" TOKEN("<s>", ",\"special\":true") "," TOKEN("<s>>", ",\"normalized\":"
-                                                                                       "false") "," TOKEN(
-                 "L", ",\"lstrip\":true") "," TOKEN("R", ",\"rstrip\":true") "," TOKEN("W",
+    tsr_tokenizer *t = make("{" SMALL ",\"added_tokens\":[" TOKEN("<s>", ",\"special\":true") "," TOKEN(
+        "<s>>",
+        ",\"normalized\":"
+        "false") "," TOKEN("L",
+                           ",\"lstrip\":true") "," TOKEN("R",
+                                                         ",\"rstrip\":true") "," TOKEN("W",
                                                                                        ",\"single_word\":"
                                                                                        "true") "," TOKEN("ab",
                                                                                                          "") "]}");
@@ -401,7 +402,7 @@ static void what_is_wrong_is_named(void **state)
         {"{" SMALL ",\"normalizer\":{\"type\":\"Magic\"}}",
          "tokenizer.json: normalizer: unknown normalizer \"Magic\"; we have Sequence, NFC, NFD"},
         {"{" SMALL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{"
-                   "\"type\":\"Magic\"}]}}",
+         "\"type\":\"Magic\"}]}}",
          "tokenizer.json: pre_tokenizer.pretokenizers[1]: unknown pre-tokenizer \"Magic\"; we have Sequence, "
          "ByteLevel"},
         {"{" SMALL ",\"decoder\":{\"type\":\"CTC\"}}",
@@ -423,7 +424,7 @@ static void what_is_wrong_is_named(void **state)
         {"{" SMALL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"odd\"}}",
          "found \"odd\""},
         {"{" SMALL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
-                   "\"id\":\"x\"}}]}}",
+         "\"id\":\"x\"}}]}}",
          "\"x\" has no ids"},
         {"{" SMALL ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"x\",-1],\"sep\":[\"y\",1]}}",
          "must be [token, id]"},

@@ -158,7 +158,8 @@ static tsr_status encode(const tsr_model *model, tsr_work *work, const char *tex
     if (slot && tsr_cached_word_is(slot, text, n)) return tsr_token_list_append(out, slot->id, slot->tokens);
     int64_t before = out->count;
     TSR_TRY(encode_word(model, &w->queue, text, n, out));
-    if (slot) tsr_cached_word_set(slot, text, n, out->ids + before, out->count - before);
+    if (slot && out->count > before)
+        tsr_cached_word_set(slot, text, n, out->ids + before, out->count - before);
     return TSR_OK;
 }
 

@@ -30,7 +30,8 @@ static const char clip_parts[] =
     "\"'s|'t|'re|'ve|'m|'ll|'d|[\\\\p{L}]+|[\\\\p{N}]|[^\\\\s\\\\p{L}\\\\p{N}]+\"}},"
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]},"
     "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteLevel\"},"
-    "{\"type\":\"Replace\",\"pattern\":{\"String\":\"</w>\"},\"content\":\" \"}]}}";
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\"</w>\"},\"content\":\" \"},"
+    "{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":1}]}}";
 
 typedef struct family {
     const char *tokenizer_class; /* without "Fast" at the end */

@@ -198,6 +198,7 @@ static const tsr_normalizer_kind rows[] = {
     {{"ByteLevel", NULL, NULL}, run_byte_level},
     {{"BertNormalizer", tsr_bert_normalizer_load, NULL}, tsr_bert_normalizer_run},
     {{"Nmt", NULL, NULL}, run_nmt},
+    {{"Precompiled", tsr_precompiled_load, NULL}, tsr_precompiled_run},
 };
 
 tsr_status tsr_normalizers_load(tsr_object o, tsr_arena *arena, tsr_components *out)

@@ -25,6 +25,10 @@ tsr_status tsr_normalizers_run(const tsr_components *c, tsr_work *work, const ch
 tsr_status tsr_bert_normalizer_load(tsr_object o, tsr_arena *arena, void **state);
 tsr_status tsr_bert_normalizer_run(const void *state, tsr_work *work, const char *text, int64_t n,
                                    tsr_text *out, bool *at_start);
+/* normalizer_precompiled.c */
+tsr_status tsr_precompiled_load(tsr_object o, tsr_arena *arena, void **state);
+tsr_status tsr_precompiled_run(const void *state, tsr_work *work, const char *text, int64_t n, tsr_text *out,
+                               bool *at_start);
 /* Drops the characters that fail `keep`. */
 typedef bool (*tsr_char_keep)(uint32_t c);
 tsr_status tsr_text_filter(const char *text, int64_t n, tsr_char_keep keep, tsr_text *out, bool *at_start);

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Appends the items. `bracketed`: written as [:name:], where "punct" means symbols too. TSR_ERR_FORMAT if there is
- * no such property. */
+/* Appends the items. `bracketed`: written as [:name:], where "punct" means symbols too. TSR_ERR_FORMAT if
+ * there is no such property. */
 tsr_status tsr_regex_property(const char *name, int64_t n, bool bracketed, tsr_text *items);
 
 #endif

@@ -3,6 +3,9 @@
 #include "runtime/tokenizer/parts.h"
 #include "base/memory.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/stat.h>
 
 static const tsr_tokenizer_format *const formats[] = {

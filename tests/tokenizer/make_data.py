@@ -264,8 +264,27 @@ def llama(texts):
     return t
 
 
+def precompiled(texts):
+    """SentencePiece's rules in a tokenizer.json."""
+    import base64
+    from sentencepiece import sentencepiece_model_pb2
+    with open("rules.tsv", "w") as f:
+        f.write("".join(r + "\n" for r in RULES))
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(train_sentencepiece(texts, **SENTENCEPIECE["sentencepiece_rules"]))
+    os.remove("rules.tsv")
+    t = Tokenizer(models.BPE(unk_token="<unk>"))
+    j = json.loads(t.to_str())
+    j["normalizer"] = {"type": "Precompiled",
+                       "precompiled_charsmap": base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()}
+    t = Tokenizer.from_str(json.dumps(j))
+    t.pre_tokenizer = pre_tokenizers.Metaspace()
+    t.decoder = decoders.Metaspace()
+    return train(t, texts, 400, special_tokens=["<unk>"], bytes=False, limit_alphabet=200)
+
+
 TOKENIZERS = [gpt2, llama3, qwen2, falcon, bloom, starcoder, neox, roberta, clip, openai_gpt, o200k, deepseek, kimi,
-              words_and_marks, llama, metaspace_first, metaspace_always, no_decoder]
+              words_and_marks, llama, metaspace_first, metaspace_always, precompiled, no_decoder]
 
 SENTENCEPIECE = {
     "sentencepiece_llama": LLAMA_SPM,
@@ -348,7 +367,7 @@ def make_vocab_merges(corpus):
         if name == "vocab_merges_opt":
             t.pre_tokenizer = byte_level(regex=True, prefix=True)
             t.post_processor = around("</s>", None)(t)
-        finish(path, reference.Tokenizers(t), corpus)
+        finish(path, reference.Tokenizers(t, strip_last_blank=source == "clip"), corpus)
 
 
 def compare(english, model_dir, out, count):

@@ -56,15 +56,17 @@ def bare(full, plain):
 class Tokenizers:
     """A tokenizer of the package `tokenizers`."""
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, strip_last_blank=False):
         self.t = tokenizer
+        self.strip_last_blank = strip_last_blank  # what CLIP's own class does to decoded text
         self.size = max(tokenizer.get_vocab().values()) + 1
 
     def encode(self, text, special):
         return self.t.encode(text, add_special_tokens=special).ids
 
     def decode(self, ids, skip):
-        return self.t.decode(ids, skip_special_tokens=skip) if ids else ""
+        text = self.t.decode(ids, skip_special_tokens=skip) if ids else ""
+        return text[:-1] if self.strip_last_blank and text.endswith(" ") else text
 
     skip_only = False
 
