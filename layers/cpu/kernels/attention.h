@@ -76,29 +76,4 @@ static inline tsr_key_tile tsr_key_tile_at(const tsr_call *call, const tsr_atten
     };
 }
 
-/* One row's step of the running softmax over TSR_KEY_TILE scores; those of keys not visible are -infinity.
- * Turns s into p and returns the factor for o. */
-TSR_INLINE float tsr_softmax_step(float *s, float *m, float *l)
-{
-    vf top = v_load(s);
-    TSR_UNROLL for (int j = TSR_VL; j < TSR_KEY_TILE; j += TSR_VL) top = v_max(top, v_load(s + j));
-    float highest = v_max_lane(top);
-    if (highest < *m) highest = *m;
-    vf sum = {0};
-    TSR_UNROLL for (int j = 0; j < TSR_KEY_TILE; j += TSR_VL)
-    {
-        vf p = v_exp(v_load(s + j) - highest);
-        v_store(s + j, p);
-        sum += p;
-    }
-    float factor = 1;
-    if (highest > *m) {
-        vf e = v_exp(v_set1(*m - highest));
-        factor = e[0];
-    }
-    *l = *l * factor + v_sum(sum);
-    *m = highest;
-    return factor;
-}
-
 #endif

@@ -89,11 +89,36 @@ TSR_INLINE void add_values(tsr_dtype dtype, const int n_rows, const int vectors,
     }
 }
 
+/* One row's step of the running softmax over TSR_KEY_TILE scores; those of keys not visible are -infinity.
+ * Turns s into p and returns the factor for o. */
+TSR_INLINE float softmax_step(float *s, float *m, float *l)
+{
+    vf top = v_load(s);
+    TSR_UNROLL for (int j = TSR_VL; j < TSR_KEY_TILE; j += TSR_VL) top = v_max(top, v_load(s + j));
+    float highest = v_max_lane(top);
+    if (highest < *m) highest = *m;
+    vf sum = {0};
+    TSR_UNROLL for (int j = 0; j < TSR_KEY_TILE; j += TSR_VL)
+    {
+        vf p = v_exp(v_load(s + j) - highest);
+        v_store(s + j, p);
+        sum += p;
+    }
+    float factor = 1;
+    if (highest > *m) {
+        vf e = v_exp(v_set1(*m - highest));
+        factor = e[0];
+    }
+    *l = *l * factor + v_sum(sum);
+    *m = highest;
+    return factor;
+}
+
 TSR_INLINE void do_tile(tsr_dtype dtype, const int n_rows, rows *r, const tile_pair *t)
 {
     float factor[MOST_ROWS];
     score_tile(dtype, n_rows, r, t);
-    for (int i = 0; i < n_rows; i++) factor[i] = tsr_softmax_step(r->s[i], &r->m[i], &r->l[i]);
+    for (int i = 0; i < n_rows; i++) factor[i] = softmax_step(r->s[i], &r->m[i], &r->l[i]);
     int d = 0;
     for (; d + VALUE_VECTORS * TSR_VL <= r->value_dim; d += VALUE_VECTORS * TSR_VL)
         add_values(dtype, n_rows, VALUE_VECTORS, TSR_VL, r, t, factor, d);
