@@ -180,15 +180,17 @@ void tsr_executor_destroy(tsr_executor **executor)
 typedef struct run_job {
     tsr_executor *e;
     const tsr_step *step;
-    atomic_int failure; /* the first failure any thread saw */
-    char error[1024];   /* its text; error records belong to threads */
+    atomic_int failure;     /* the first failure any thread saw */
+    atomic_llong failed_at; /* the call it happened in; INT64_MAX: none */
+    char error[1024];       /* its text; error records belong to threads */
 } run_job;
 
-static void note_failure(run_job *job, int failure)
+static void note_failure(run_job *job, int failure, long long call)
 {
     int none = TSR_OK;
-    if (atomic_compare_exchange_strong(&job->failure, &none, failure))
-        strncpy(job->error, tsr_error_text(), sizeof job->error - 1);
+    if (!atomic_compare_exchange_strong(&job->failure, &none, failure)) return;
+    strncpy(job->error, tsr_error_text(), sizeof job->error - 1);
+    atomic_store(&job->failed_at, call);
 }
 
 /* Every thread runs every call; barriers between phases keep them together, so all leave at the same call
@@ -206,11 +208,11 @@ static void run_calls(void *arg, int thread, int n_threads)
         double start = measure ? tsr_now() : 0;
         for (w.phase = 0; w.phase < c->phases; w.phase++) {
             c->kernel(c, job->step, &w);
-            if (w.failure) note_failure(job, w.failure);
+            if (w.failure) note_failure(job, w.failure, i);
             if (n_threads > 1) tsr_pool_barrier(e->options.pool);
         }
         if (measure) e->profile[c->op] += tsr_now() - start;
-        if (c->op == TSR_OP_ALL_REDUCE && atomic_load(&job->failure)) return;
+        if (c->op == TSR_OP_ALL_REDUCE && atomic_load(&job->failed_at) <= i) return;
     }
 }
 
@@ -221,7 +223,7 @@ tsr_status tsr_executor_run(tsr_executor *e, const tsr_step *step)
         return tsr_fail(TSR_ERR_INTERNAL,
                         "a step of %d tokens and %d rows does not fit the plan of %d and %d", step->n_tokens,
                         step->n_rows, e->options.max_tokens, e->options.max_rows);
-    run_job job = {.e = e, .step = step};
+    run_job job = {.e = e, .step = step, .failed_at = INT64_MAX};
     tsr_pool_run(e->options.pool, run_calls, &job);
     int failure = atomic_load(&job.failure);
     return failure ? tsr_fail((tsr_status)failure, "%s", job.error) : TSR_OK;
