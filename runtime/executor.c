@@ -193,8 +193,9 @@ static void note_failure(run_job *job, int failure, long long call)
     atomic_store(&job->failed_at, call);
 }
 
-/* Every thread runs every call; barriers between phases keep them together, so all leave at the same call
- * when one of them reports a failure. */
+/* Every thread runs every call; barriers between phases keep them together. A failure is noted before the
+ * barrier of its call, so behind that barrier all threads know of it and leave at that call; one that has
+ * hurried on to the next call and fails there is told apart by the number. */
 static void run_calls(void *arg, int thread, int n_threads)
 {
     run_job *job = arg;
