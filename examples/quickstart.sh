@@ -39,11 +39,7 @@ say "==> 1/3 what building and running needs: a C compiler, CMake, Open MPI, jan
 scripts/install-deps.sh "${install_options[@]}" build
 
 say "==> 2/3 building the program into build/"
-if [ ! -f build/build.ninja ] && [ ! -f build/Makefile ]; then
-    if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
-    cmake --preset release -DTSR_BUILD_TESTS=OFF >&2
-fi
-cmake --build build --target tessera_program --parallel "$(nproc)" >&2
+scripts/build.sh release tessera_program >&2
 
 # Open MPI refuses two things unless told: to run as root, and to start more ranks than there are cores.
 launch=(mpirun -n "$ranks")

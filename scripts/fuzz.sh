@@ -32,10 +32,8 @@ done
 [[ $seconds =~ ^[1-9][0-9]{0,5}$ ]] || { usage >&2 && exit 2; }
 
 scripts/install-deps.sh "${install_options[@]}" build test fuzz
-if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
-cmake --preset fuzz >/dev/null
 if [ ${#targets[@]} = 0 ]; then mapfile -t targets < <(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//'); fi
-cmake --build build-fuzz --parallel "$(nproc)" --target "${targets[@]}"
+scripts/build.sh --tests fuzz "${targets[@]}"
 
 # Copies the seeds of a target under names made of their contents, so that equal ones are one.
 gather_seeds() {

@@ -40,7 +40,6 @@ if [ ${#legs[@]} = 0 ]; then legs=("gcc release build" "clang clang build-clang"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 # Open MPI leaks at its end, so leaks are looked for wherever no mpirun is in between, and not behind it.
 export UBSAN_OPTIONS=print_stacktrace=1 OMPI_MCA_mca_base_env_list=LSAN_OPTIONS=detect_leaks=0
-if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
 cores=$(nproc)
 
 # Adds the outcome of one ctest run to the sums. A test that could not be started counts as failed, one that says it
@@ -58,21 +57,12 @@ count() {
     [ $((run + fail + skip)) -gt 0 ]
 }
 
-# Configures and builds PRESET; what the tools print is shown only if they fail, warnings being failures.
-build() {
-    local preset=$1 log=$2
-    cmake --preset "$preset" -DTSR_BUILD_TESTS=ON >"$log" 2>&1 &&
-        cmake --build --preset "$preset" --parallel "$cores" >>"$log" 2>&1 && return 0
-    tail -n 60 "$log"
-    return 1
-}
-
 run_leg() {
     local name=$1 preset=$2 folder=$3 log report status fail=0
     log=$(mktemp) && report=$(mktemp) || return 1
     say "==> $name: building into $folder/"
     SECONDS=0
-    if build "$preset" "$log"; then
+    if scripts/build.sh --tests "$preset" >"$log" 2>&1; then
         local built=$SECONDS
         ctest --preset "$preset" --parallel "$cores" --output-junit "$report" "${ctest_options[@]}" </dev/null
         status=$?
@@ -82,6 +72,7 @@ run_leg() {
         fi
         say "==> $name: built in $built s, tested in $((SECONDS - built)) s"
     else
+        tail -n 60 "$log"
         say "==> $name: the build failed"
         failed=$((failed + 1))
     fi
