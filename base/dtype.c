@@ -15,8 +15,8 @@ static const struct {
 static const struct {
     const char *alias;
     tsr_dtype dtype;
-} aliases[] = {{"fp32", TSR_F32}, {"f32", TSR_F32},   {"float", TSR_F32}, {"fp16", TSR_F16},
-               {"f16", TSR_F16},  {"half", TSR_F16},  {"bf16", TSR_BF16}};
+} aliases[] = {{"fp32", TSR_F32}, {"f32", TSR_F32},  {"float", TSR_F32}, {"fp16", TSR_F16},
+               {"f16", TSR_F16},  {"half", TSR_F16}, {"bf16", TSR_BF16}};
 
 int tsr_dtype_bytes(tsr_dtype t)
 {
@@ -60,7 +60,8 @@ float tsr_f16_to_f32(uint16_t h)
         float f = (float)mantissa * 0x1p-24f;
         return sign ? -f : f;
     }
-    bits = exponent == 31 ? sign | 0x7F800000 | mantissa << 13 : sign | (exponent + 112) << 23 | mantissa << 13;
+    bits =
+        exponent == 31 ? sign | 0x7F800000 | mantissa << 13 : sign | (exponent + 112) << 23 | mantissa << 13;
     float f;
     memcpy(&f, &bits, 4);
     return f;
@@ -88,7 +89,9 @@ bool tsr_to_f32(tsr_dtype from, const void *in, float *out, int64_t n)
 {
     const uint16_t *h = in;
     switch (from) {
-    case TSR_F32: memcpy(out, in, (size_t)n * 4); return true;
+    case TSR_F32:
+        memcpy(out, in, (size_t)n * 4);
+        return true;
     case TSR_BF16:
         for (int64_t i = 0; i < n; i++) out[i] = tsr_bf16_to_f32(h[i]);
         return true;
@@ -98,7 +101,8 @@ bool tsr_to_f32(tsr_dtype from, const void *in, float *out, int64_t n)
     case TSR_F64:
         for (int64_t i = 0; i < n; i++) out[i] = (float)((const double *)in)[i];
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -106,7 +110,9 @@ bool tsr_from_f32(tsr_dtype to, const float *in, void *out, int64_t n)
 {
     uint16_t *h = out;
     switch (to) {
-    case TSR_F32: memcpy(out, in, (size_t)n * 4); return true;
+    case TSR_F32:
+        memcpy(out, in, (size_t)n * 4);
+        return true;
     case TSR_BF16:
         for (int64_t i = 0; i < n; i++) h[i] = tsr_f32_to_bf16(in[i]);
         return true;
@@ -116,6 +122,7 @@ bool tsr_from_f32(tsr_dtype to, const float *in, void *out, int64_t n)
     case TSR_F64:
         for (int64_t i = 0; i < n; i++) ((double *)out)[i] = in[i];
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }

@@ -13,14 +13,21 @@ const char *tsr_json_type_name(const json_t *value)
 {
     if (!value) return "nothing";
     switch (json_typeof(value)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "an array";
-    case JSON_STRING: return "a string";
-    case JSON_INTEGER: return "an integer";
-    case JSON_REAL: return "a real number";
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "an integer";
+    case JSON_REAL:
+        return "a real number";
     case JSON_TRUE:
-    case JSON_FALSE: return "a boolean";
-    default: return "null";
+    case JSON_FALSE:
+        return "a boolean";
+    default:
+        return "null";
     }
 }
 
@@ -57,10 +64,11 @@ static tsr_status read_all(int fd, const char *path, int64_t cap, char **data, i
 {
     struct stat st;
     void *p;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return tsr_fail(TSR_ERR_IO, "%s: not a regular file", path);
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return tsr_fail(TSR_ERR_IO, "%s: not a regular file", path);
     if (st.st_size > cap)
-        return tsr_fail(TSR_ERR_FORMAT, "%s: %lld bytes, at most %lld are accepted", path, (long long)st.st_size,
-                        (long long)cap);
+        return tsr_fail(TSR_ERR_FORMAT, "%s: %lld bytes, at most %lld are accepted", path,
+                        (long long)st.st_size, (long long)cap);
     TSR_TRY(tsr_alloc(st.st_size, path, &p));
     *data = p;
     for (*size = 0; *size < st.st_size;) {
@@ -125,7 +133,8 @@ static tsr_status wrong_type(tsr_object o, const char *key, int n, const char *e
                     tsr_json_type_name(found));
 }
 
-tsr_status tsr_object_int(tsr_object o, const char *keys, int64_t fallback, int64_t low, int64_t high, int64_t *out)
+tsr_status tsr_object_int(tsr_object o, const char *keys, int64_t fallback, int64_t low, int64_t high,
+                          int64_t *out)
 {
     const char *key;
     int n;
@@ -135,7 +144,8 @@ tsr_status tsr_object_int(tsr_object o, const char *keys, int64_t fallback, int6
     int64_t value;
     if (json_is_integer(v))
         value = json_integer_value(v);
-    else if (json_is_real(v) && fabs(json_real_value(v)) < 9e15 && json_real_value(v) == floor(json_real_value(v)))
+    else if (json_is_real(v) && fabs(json_real_value(v)) < 9e15 &&
+             json_real_value(v) == floor(json_real_value(v)))
         value = (int64_t)json_real_value(v); /* some tools write 2048.0 */
     else
         return wrong_type(o, key, n, "an integer", v);
@@ -153,7 +163,8 @@ tsr_status tsr_object_need_int(tsr_object o, const char *keys, int64_t low, int6
     return tsr_object_int(o, keys, 0, low, high, out);
 }
 
-tsr_status tsr_object_number(tsr_object o, const char *keys, double fallback, double low, double high, double *out)
+tsr_status tsr_object_number(tsr_object o, const char *keys, double fallback, double low, double high,
+                             double *out)
 {
     const char *key;
     int n;
@@ -163,8 +174,8 @@ tsr_status tsr_object_number(tsr_object o, const char *keys, double fallback, do
     if (!json_is_number(v)) return wrong_type(o, key, n, "a number", v);
     double value = json_number_value(v);
     if (!(value >= low && value <= high))
-        return tsr_fail(TSR_ERR_FORMAT, "%s: \"%.*s\" must lie in %g..%g, found %g", o.where, n, key, low, high,
-                        value);
+        return tsr_fail(TSR_ERR_FORMAT, "%s: \"%.*s\" must lie in %g..%g, found %g", o.where, n, key, low,
+                        high, value);
     *out = value;
     return TSR_OK;
 }
@@ -214,8 +225,8 @@ tsr_status tsr_object_array(tsr_object o, const char *keys, int64_t cap, const j
     if (!v) return TSR_OK;
     if (!json_is_array(v)) return wrong_type(o, key, n, "an array", v);
     if ((int64_t)json_array_size(v) > cap)
-        return tsr_fail(TSR_ERR_FORMAT, "%s: \"%.*s\" has %zu elements, at most %lld are accepted", o.where, n, key,
-                        json_array_size(v), (long long)cap);
+        return tsr_fail(TSR_ERR_FORMAT, "%s: \"%.*s\" has %zu elements, at most %lld are accepted", o.where,
+                        n, key, json_array_size(v), (long long)cap);
     *out = v;
     return TSR_OK;
 }

@@ -40,10 +40,12 @@ static inline tsr_object tsr_json_root(const tsr_json *doc)
 /* Getters: `keys` is one name or several spellings separated by '|' ("hidden_size|n_embd"); the first present and
  * not null wins. Absent or null: *out = fallback. A wrong type or a value outside [low, high] is TSR_ERR_FORMAT. */
 bool tsr_object_has(tsr_object o, const char *keys); /* present and not null */
-tsr_status tsr_object_int(tsr_object o, const char *keys, int64_t fallback, int64_t low, int64_t high, int64_t *out);
+tsr_status tsr_object_int(tsr_object o, const char *keys, int64_t fallback, int64_t low, int64_t high,
+                          int64_t *out);
 /* As above, and absence is an error too. */
 tsr_status tsr_object_need_int(tsr_object o, const char *keys, int64_t low, int64_t high, int64_t *out);
-tsr_status tsr_object_number(tsr_object o, const char *keys, double fallback, double low, double high, double *out);
+tsr_status tsr_object_number(tsr_object o, const char *keys, double fallback, double low, double high,
+                             double *out);
 tsr_status tsr_object_bool(tsr_object o, const char *keys, bool fallback, bool *out);
 /* Borrowed; *out = fallback (may be NULL) when absent. */
 tsr_status tsr_object_string(tsr_object o, const char *keys, const char *fallback, const char **out);

@@ -207,7 +207,8 @@ tsr_status tsr_arena_format(tsr_arena *arena, const char **out, const char *form
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    tsr_status status = n < 0 ? tsr_fail(TSR_ERR_INTERNAL, "a format failed") : tsr_arena_alloc(arena, n + 1, &p);
+    tsr_status status =
+        n < 0 ? tsr_fail(TSR_ERR_INTERNAL, "a format failed") : tsr_arena_alloc(arena, n + 1, &p);
     if (status == TSR_OK) {
         vsnprintf(p, (size_t)n + 1, format, again);
         *out = p;

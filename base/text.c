@@ -68,12 +68,18 @@ tsr_status tsr_text_format(tsr_text *t, const char *format, ...)
 static tsr_status json_char(tsr_text *t, uint32_t c, const char *bytes, int n)
 {
     switch (c) {
-    case '"': return tsr_text_puts(t, "\\\"");
-    case '\\': return tsr_text_puts(t, "\\\\");
-    case '\n': return tsr_text_puts(t, "\\n");
-    case '\r': return tsr_text_puts(t, "\\r");
-    case '\t': return tsr_text_puts(t, "\\t");
-    default: break;
+    case '"':
+        return tsr_text_puts(t, "\\\"");
+    case '\\':
+        return tsr_text_puts(t, "\\\\");
+    case '\n':
+        return tsr_text_puts(t, "\\n");
+    case '\r':
+        return tsr_text_puts(t, "\\r");
+    case '\t':
+        return tsr_text_puts(t, "\\t");
+    default:
+        break;
     }
     if (c < 0x20 || c == 0x7f) return tsr_text_format(t, "\\u%04x", (unsigned)c);
     return tsr_text_append(t, bytes, n);

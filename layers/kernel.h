@@ -24,12 +24,12 @@ typedef struct tsr_step_sequence {
 /* One step: T tokens of S sequences laid end to end, and R rows whose outputs are wanted. */
 typedef struct tsr_step {
     int32_t n_tokens, n_sequences, n_rows;
-    const int32_t *ids;       /* [T] */
-    const int32_t *positions; /* [T] */
-    const int32_t *sequence;  /* [T] index into sequences */
-    const int32_t *rows;      /* [R] token indices, ascending */
+    const int32_t *ids;                 /* [T] */
+    const int32_t *positions;           /* [T] */
+    const int32_t *sequence;            /* [T] index into sequences */
+    const int32_t *rows;                /* [R] token indices, ascending */
     const tsr_step_sequence *sequences; /* [S] */
-    const float *const *rope;           /* [tables] each [T][dims]: dims/2 cosines, then dims/2 sines, per token */
+    const float *const *rope;           /* [tables] each [T][dims]: dims/2 cosines, dims/2 sines */
 } tsr_step;
 
 /* How a weight lies in CPU memory. */

@@ -17,6 +17,7 @@
 #ifndef TSR_LAYERS_OPS_H
 #define TSR_LAYERS_OPS_H
 
+/* clang-format off */
 /* X(ENUM, name, min inputs, max inputs, min weights, max weights, phases, sharding class) */
 #define TSR_OP_TABLE(X)                                                                                      \
     X(EMBED, embed, 0, 0, 1, 1, 1, SOURCE)            /* out[t] = scale * W[index[t]]                     */ \
@@ -30,6 +31,7 @@
     X(SELECT_ROWS, select_rows, 1, 1, 0, 0, 1, SELECT) /* out[r] = x[rows[r]]                             */ \
     X(ALL_REDUCE, all_reduce, 1, 1, 0, 0, 1, COLLECTIVE) /* out = sum of x over the ranks, in place       */ \
     X(ADD_NORM, add_norm, 2, 2, 0, 2, 1, ROWWISE)     /* sum = a + b; out = norm(sum): made by layers/fuse */
+/* clang-format on */
 
 typedef enum tsr_op {
 #define TSR_OP_ENUM(NAME, name, i0, i1, w0, w1, phases, shard) TSR_OP_##NAME,
@@ -57,6 +59,7 @@ typedef struct tsr_op_info {
 
 extern const tsr_op_info tsr_op_table[TSR_OP_COUNT];
 
+/* clang-format off */
 /* Activations, by the names config files use. X(ENUM, "spelling|spelling", formula) */
 #define TSR_ACTIVATION_TABLE(X)                                                                              \
     X(GELU, "gelu|gelu_python", x * (1 + erf(x / sqrt 2)) / 2)                                               \
@@ -68,6 +71,7 @@ extern const tsr_op_info tsr_op_table[TSR_OP_COUNT];
     X(SIGMOID, "sigmoid", 1 / (1 + exp(-x)))                                                                 \
     X(RELU2, "relu2", max(x, 0)^2)                                                                           \
     X(IDENTITY, "linear", x)
+/* clang-format on */
 
 typedef enum tsr_activation {
 #define TSR_ACTIVATION_ENUM(NAME, names, formula) TSR_ACT_##NAME,
@@ -97,9 +101,9 @@ typedef struct tsr_attrs {
     union {
         struct {
             tsr_embed_index index;
-            long offset;    /* added to positions */
+            long offset; /* added to positions */
             float scale;
-            long first_row; /* the table holds rows first_row .. first_row + W.rows - 1; others give a zero row */
+            long first_row; /* the table's first row; rows it does not hold give zeros */
         } embed;
         struct {
             tsr_norm_kind kind;

@@ -5,7 +5,7 @@
 #include "runtime/tokenizer/tokenizer.h"
 #include "base/json.h"
 
-enum { TSR_TOKENIZER_FILE_CAP = 256 << 20 };
+enum { TSR_TOKENIZER_FILE_CAP = 64 << 20 };
 
 typedef struct tsr_tokenizer_format {
     const char *files[2]; /* all must exist; NULL if one is enough */

@@ -68,7 +68,7 @@ tsr_status tsr_regex_compile(const char *pattern, int64_t n, const char *where, 
     tsr_regex *r = p;
     tsr_status status = tsr_alloc((int64_t)strlen(where) + 1, "a pattern", &p);
     if (status != TSR_OK) goto out;
-    r->where = strcpy(p, where);
+    r->where = memcpy(p, where, strlen(where) + 1);
     TSR_TRY_OUT(tsr_text_init(&translated, 64 * TSR_REGEX_PATTERN_CAP));
     status = tsr_regex_translate(pattern, n, &translated);
     if (status != TSR_OK) {

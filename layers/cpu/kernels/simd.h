@@ -28,11 +28,15 @@
  * TSR_EACH is such a loop. Under a sanitizer, which instruments every access, neither this nor inlining is forced: the
  * code would take minutes to compile. */
 #if defined(__has_feature)
-#define TSR_HAS_ASAN __has_feature(address_sanitizer)
+#define TSR_SANITIZED                                                                                        \
+    (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                                  \
+     __has_feature(undefined_behavior_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TSR_SANITIZED 1
 #else
-#define TSR_HAS_ASAN 0
+#define TSR_SANITIZED 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || TSR_HAS_ASAN
+#if TSR_SANITIZED
 #define TSR_INLINE static inline
 #define TSR_UNROLL
 #else
