@@ -2,8 +2,9 @@
  *
  *     tsr_source *source;
  *     TSR_TRY(tsr_source_open("models/gpt2", &source));
- *     const tsr_tensor_info *t = tsr_source_find(source, "wte.weight");     // NULL if the checkpoint has
- * none TSR_TRY(tsr_source_read(source, t, 0, t->bytes, buffer)); tsr_source_destroy(&source);
+ *     const tsr_tensor_info *t = tsr_source_find(source, "wte.weight");  // NULL: the checkpoint has none
+ *     TSR_TRY(tsr_source_read(source, t, 0, t->bytes, buffer));
+ *     tsr_source_destroy(&source);
  *
  * Opening reads the headers only. Reading is pread, never mmap: the resident set of a rank is what it keeps,
  * not what it looked at. The formats form a table (format.h), one file each; the first whose marker file lies

@@ -123,8 +123,7 @@ static tsr_status measure(bench *b)
     return TSR_OK;
 }
 
-/* --- Printing
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Printing --- */
 
 static double prefill_rate(const bench *b)
 {
@@ -241,8 +240,7 @@ static tsr_status print(const bench *b)
     return s;
 }
 
-/* --- All ranks
- * ----------------------------------------------------------------------------------------------------- */
+/* --- All ranks --- */
 
 static tsr_status probe_bandwidth(bench *b, double *out)
 {

@@ -1,10 +1,13 @@
 /* fuse.h: kernel injection: rewrites patterns of a graph to fused ops, whatever model they stand in.
  *
  * Runs on a rank's model after sharding. Patterns:
+ *
  *   linears   several linears of one input (q, k, v; gate and up; all of them in a parallel block) become one
- * linear whose weight is the concatenation; their outputs become windows of its output add_norm  residual
- * addition and the norm that reads the sum become one op with two outputs The result computes the same
- * function: a fused linear is bitwise the same, a fused norm too. Local. Errors: TSR_ERR_MEMORY.
+ *             linear whose weight is the concatenation; their outputs become windows of its output
+ *   add_norm  residual addition and the norm that reads the sum become one op with two outputs
+ *
+ * The result computes the same function: a fused linear is bitwise the same, a fused norm too. Local.
+ * Errors: TSR_ERR_MEMORY.
  */
 #ifndef TSR_LAYERS_FUSE_H
 #define TSR_LAYERS_FUSE_H

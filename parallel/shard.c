@@ -24,8 +24,7 @@ struct tsr_sharding {
     graph_plan graph[TSR_MAX_GRAPHS];
 };
 
-/* --- Placements
- * ------------------------------------------------------------------------------------------------ */
+/* --- Placements --- */
 
 static bool same_ranges(const tsr_range *a, const tsr_range *b, int ranks)
 {
@@ -61,8 +60,7 @@ static tsr_status column_ranges(tsr_sharding *s, const graph_plan *p, const tsr_
     return TSR_OK;
 }
 
-/* --- Layouts: one forward pass
- * --------------------------------------------------------------------------------- */
+/* --- Layouts: one forward pass --- */
 
 static bool is_pending(const graph_plan *p, tsr_value v)
 {
@@ -248,8 +246,7 @@ tsr_status tsr_sharding_reductions(const tsr_sharding *s, int graph, const tsr_r
     return TSR_OK;
 }
 
-/* --- One rank's model
- * ------------------------------------------------------------------------------------------ */
+/* --- One rank's model --- */
 
 static tsr_status localize_weights(const tsr_sharding *s, int rank, tsr_model *local)
 {

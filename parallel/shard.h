@@ -7,17 +7,19 @@
  * and all_reduce nodes. The rules:
  *
  *   - Values that must be cut alike form a domain: what goes through elementwise ops, rope, row selection;
- * queries with attention outputs (units: heads); keys with values (tied to their queries); the logits (units:
- * vocabulary rows).
+ *     queries with attention outputs (units: heads); keys with values (tied to their queries); the logits
+ *     (units: vocabulary rows).
  *   - A domain is split if linears alone make it and linears, attention or the sampler alone use it; so the
- * linears in front are split by rows of their weight, those behind by columns, and these yield partial sums.
+ *     linears in front are split by rows of their weight, those behind by columns, and these yield partial
+ *     sums.
  *   - A partial sum is reduced as late as possible: sums of partials stay partial (parallel attention and MLP
- * cost one all-reduce), and row selection is done before.
+ *     cost one all-reduce), and row selection is done before.
  *   - The bias of a column-split linear is added on the first rank only. A table of token embeddings is split
- * by vocabulary. A domain with fewer units than ranks is not split: computed everywhere, slower, never wrong.
+ *     by vocabulary. A domain with fewer units than ranks is not split: computed everywhere, slower, never
+ *     wrong.
  *   - Units are dealt contiguously, the first ranks getting one more where they do not divide. Attention is
- * cut between kv groups if that balances best, else between query heads, a kv head then being held by every
- * rank that needs it.
+ *     cut between kv groups if that balances best, else between query heads, a kv head then being held by
+ *     every rank that needs it.
  *
  * Local (every rank derives the same); a sharding and its local models borrow from the model, which must
  * outlive them. Errors: TSR_ERR_MEMORY; TSR_ERR_INTERNAL for a graph that asks for two different cuts of one

@@ -18,8 +18,7 @@ const char *tsr_last_error(void)
     return tsr_error_text();
 }
 
-/* --- Reading what is to be run
- * ------------------------------------------------------------------------------------ */
+/* --- Reading what is to be run --- */
 
 static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
 {
@@ -109,9 +108,7 @@ static tsr_status read_model(tsr_engine *e, const tsr_engine_options *options)
     return s == TSR_OK ? read_tokenizer(e) : s;
 }
 
-/* --- Sizes
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- Sizes --- */
 
 /* The longest context the model's positions allow: NTK scaling stretches them by its factor. */
 static int64_t model_context(const tsr_model *m)
@@ -180,8 +177,7 @@ static tsr_status agree_on_pages(tsr_engine *e, int64_t pages)
     return s;
 }
 
-/* --- Building
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Building --- */
 
 static tsr_status start_threads(tsr_engine *e)
 {
@@ -351,8 +347,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     *engine = NULL;
 }
 
-/* --- Asking
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Asking --- */
 
 int tsr_engine_rank(const tsr_engine *e)
 {

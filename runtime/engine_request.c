@@ -31,8 +31,7 @@ void engine_requests_free(tsr_engine *e)
     e->n_requests = 0;
 }
 
-/* --- Submitting
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Submitting --- */
 
 static tsr_status copy_stops(engine_request *r, const tsr_request_options *o)
 {
@@ -156,9 +155,7 @@ void tsr_engine_release(tsr_engine *e, int64_t id)
     free_request(e, r);
 }
 
-/* --- Text
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- Text --- */
 
 /* `shown` moves first: the callback may cancel the request, which shows the rest. */
 static void show(engine_request *r, int64_t until)

@@ -28,8 +28,7 @@ struct tsr_executor {
     double profile[TSR_OP_COUNT];
 };
 
-/* --- Cache
- * ------------------------------------------------------------------------------------------------------- */
+/* --- Cache --- */
 
 static tsr_dtype cache_dtype(tsr_dtype dtype)
 {
@@ -69,8 +68,7 @@ static tsr_status make_cache(tsr_executor *e)
     return TSR_OK;
 }
 
-/* --- Binding
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Binding --- */
 
 static tsr_operand operand(const tsr_executor *e, tsr_value v)
 {
@@ -174,8 +172,7 @@ void tsr_executor_destroy(tsr_executor **executor)
     *executor = NULL;
 }
 
-/* --- Running
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Running --- */
 
 typedef struct run_job {
     tsr_executor *e;

@@ -23,8 +23,7 @@ int64_t tsr_request_cached_tokens(const tsr_request_spec *spec)
     return (int64_t)spec->n_prompt + tsr_max(spec->max_new_tokens - 1, 0);
 }
 
-/* Checks ---------------------------------------------------------------------------------------------------
- */
+/* --- Checks --- */
 
 static tsr_status check_ids(const char *what, const int32_t *ids, int32_t n, int32_t vocabulary)
 {
@@ -75,8 +74,7 @@ tsr_status tsr_request_check(const tsr_request_spec *spec, const tsr_step_limits
     return check_ids("stop id", spec->stop_ids, spec->n_stop, limits->vocabulary);
 }
 
-/* Life -----------------------------------------------------------------------------------------------------
- */
+/* --- Life --- */
 
 static tsr_status copy_ids(const int32_t *from, int32_t n, const int32_t **out)
 {

@@ -3,10 +3,12 @@
  *
  *     rank 0:  tsr_scheduler_plan(scheduler, record);   bytes = tsr_step_record_encode(record, buffer);
  *     all:     broadcast the first TSR_RECORD_INLINE bytes of buffer;
- *              tsr_step_record_peek(buffer, &limits, &bytes);  if (bytes > TSR_RECORD_INLINE) broadcast the
- * rest; others:  tsr_step_record_decode(buffer, bytes, &limits, record); all:     tsr_slot_table_apply(slots,
- * record);                 slot_table.h tsr_step_builder_build(builder, record, slots, ..);  step_builder.h
- *              run the step, tsr_sampler_run(..);                   sampler.h
+ *              tsr_step_record_peek(buffer, &limits, &bytes);
+ *              if (bytes > TSR_RECORD_INLINE) broadcast the rest;
+ *     others:  tsr_step_record_decode(buffer, bytes, &limits, record);
+ *     all:     tsr_slot_table_apply(slots, record);                    slot_table.h
+ *              tsr_step_builder_build(builder, record, slots, ..);     step_builder.h
+ *              run the step, tsr_sampler_run(..);                      sampler.h
  *              tsr_slot_table_results(slots, results, n);
  *     rank 0:  tsr_scheduler_commit(scheduler, results, n);
  *

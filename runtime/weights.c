@@ -17,8 +17,7 @@ struct tsr_weights {
     int64_t bytes, linear_bytes;
 };
 
-/* --- Planning
- * ---------------------------------------------------------------------------------------------------- */
+/* --- Planning --- */
 
 static void find_uses(const tsr_model *m, tsr_weights *w, bool *used)
 {
@@ -57,8 +56,7 @@ static tsr_status plan(const tsr_model *m, tsr_weights *w, const bool *used, tsr
     return TSR_OK;
 }
 
-/* --- Filling
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Filling --- */
 
 typedef struct fill_job {
     const tsr_model *model;

@@ -32,8 +32,7 @@ static void check_call(const char *what, const tsr_call *call, const tsr_step *s
             }
 }
 
-/* Activations
- * ------------------------------------------------------------------------------------------------ */
+/* --- Activations --- */
 
 static double activation(tsr_activation kind, double x)
 {
@@ -119,8 +118,7 @@ static void test_activation_specials(void **state)
     free_step(&step);
 }
 
-/* Sums and norms
- * --------------------------------------------------------------------------------------------- */
+/* --- Sums and norms --- */
 
 static void norm_reference(tsr_norm_kind kind, double eps, const double *x, const float *w, const float *b,
                            double *out, int64_t n)
@@ -202,8 +200,7 @@ static void test_norms(void **state)
         }
 }
 
-/* Rotary embedding
- * ------------------------------------------------------------------------------------------- */
+/* --- Rotary embedding --- */
 
 static void rope_reference(const tsr_attrs *a, const float *angles, const float *x, double *out)
 {
@@ -254,8 +251,7 @@ static void test_rope(void **state)
         }
 }
 
-/* Embedding, selection, reduction
- * ---------------------------------------------------------------------------- */
+/* --- Embedding, selection, reduction --- */
 
 #include "layers/cpu/pack.h"
 

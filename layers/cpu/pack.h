@@ -1,10 +1,13 @@
 /* pack.h: weight matrices as the CPU kernels want them.
  *
  * A panel holds TSR_PANEL consecutive rows (outputs) of W [rows, cols], so that one pass over it makes
- * TSR_PANEL outputs without a horizontal sum and a vector load of weights is contiguous: F32, F16:
- * [panel][cols][TSR_PANEL] BF16:      [panel][padded_cols/2][TSR_PANEL][2]   pairs of columns, the operand
- * order of the bf16 dot products and of AMX tiles; padded_cols = cols rounded up to TSR_PANEL_DEPTH Missing
- * rows of the last panel and missing columns are zero.
+ * TSR_PANEL outputs without a horizontal sum and a vector load of weights is contiguous:
+ *
+ *   F32, F16:  [panel][cols][TSR_PANEL]
+ *   BF16:      [panel][padded_cols/2][TSR_PANEL][2]   pairs of columns, the operand order of the bf16 dot
+ *              products and of AMX tiles; padded_cols = cols rounded up to TSR_PANEL_DEPTH
+ *
+ * Missing rows of the last panel and missing columns are zero.
  */
 #ifndef TSR_LAYERS_CPU_PACK_H
 #define TSR_LAYERS_CPU_PACK_H

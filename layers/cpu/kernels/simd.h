@@ -126,8 +126,7 @@ TSR_INLINE vf v_abs(vf a)
     return (vf)((vi)a & 0x7FFFFFFF);
 }
 
-/* Half-precision formats
- * ------------------------------------------------------------------------------------- */
+/* --- Half-precision formats --- */
 
 /* Compilers take detours where they are left to widen and narrow vectors of 16 bits by themselves. */
 TSR_INLINE vu v_widen(vh h)
@@ -239,8 +238,7 @@ TSR_INLINE void v_store_as_n(tsr_dtype dtype, void *base, int64_t index, vf v, i
 #endif
 }
 
-/* Reductions
- * ------------------------------------------------------------------------------------------------- */
+/* --- Reductions --- */
 
 #if TSR_VL == 16
 #define TSR_LOW_8(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
