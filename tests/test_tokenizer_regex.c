@@ -171,6 +171,24 @@ static void hostile_patterns_are_given_up(void **state)
     free(text);
 }
 
+static void match_run(const char *pattern, const char *text, int64_t n)
+{
+    tsr_regex *r = compile(pattern);
+    tsr_regex_work_reset(work, n);
+    tsr_regex_scan scan = tsr_regex_scan_begin(r, work, text, n);
+    bool found = true;
+    int64_t begin, end, matches = 0;
+    clock_t start = clock();
+    while (found) {
+        if (tsr_regex_next(&scan, &found, &begin, &end) != TSR_OK)
+            fail_msg("%s: %s", pattern, tsr_error_text());
+        matches++;
+    }
+    assert_true(matches <= 3);
+    assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 20);
+    tsr_regex_destroy(&r);
+}
+
 /* Sound patterns on long runs: neither a limit nor quadratic time. */
 static void long_runs_match(void **state)
 {
@@ -185,24 +203,14 @@ static void long_runs_match(void **state)
     enum { N = 1 << 20 };
     char *text = malloc(N);
     (void)state;
-    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++)
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        /* An intersection takes memory for each character, where PCRE2 has no JIT. */
+        int64_t n = strstr(patterns[i], "&&") ? N / 16 : N;
         for (int blank = 0; blank < 2; blank++) {
-            tsr_regex *r = compile(patterns[i]);
             memset(text, blank ? ' ' : 'a', N);
-            tsr_regex_work_reset(work, N);
-            tsr_regex_scan scan = tsr_regex_scan_begin(r, work, text, N);
-            bool found = true;
-            int64_t begin, end, matches = 0;
-            clock_t start = clock();
-            while (found) {
-                if (tsr_regex_next(&scan, &found, &begin, &end) != TSR_OK)
-                    fail_msg("%s: %s", patterns[i], tsr_error_text());
-                matches++;
-            }
-            assert_true(matches <= 3);
-            assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 20);
-            tsr_regex_destroy(&r);
+            match_run(patterns[i], text, n);
         }
+    }
     free(text);
 }
 
