@@ -143,7 +143,7 @@ typedef struct job {
     int64_t rows, steps;  /* of the whole product; steps = depth tiles */
     int64_t row, row_end; /* of the group, in tiles */
     int64_t k, k_end;     /* in steps */
-    float *sums;          /* [GROUP_ROWS][TSR_PANEL], then one block for edges */
+    float *sums;          /* [GROUP_ROWS][TSR_PANEL]: waiting, or at an edge */
 } job;
 
 /* Copies the part of a 32 x 32 block that exists. */
