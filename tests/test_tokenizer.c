@@ -2,6 +2,7 @@
  * memory. That ids and text are right is the business of test_tokenizer_reference.c. */
 #include "runtime/tokenizer/formats.h"
 #include "runtime/tokenizer/parts.h"
+#include "runtime/tokenizer/pattern.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -137,6 +138,65 @@ static void added_tokens_are_cut_out(void **state)
         "<S>", "") "," TOKEN("<T>", ",\"normalized\":false") "]}");
     EXPECT(t, "A<s>B<S>", 0, 8, 1, 8);
     EXPECT(t, "A<t>B<T>", 3, 9); /* "<t>" is none, and its characters are unknown */
+    tsr_tokenizer_destroy(&t);
+}
+
+/* Splits text at '-' and joins the pieces with '|'. */
+static void expect_split(tsr_split_behavior behavior, bool invert, const char *text, const char *wanted)
+{
+    tsr_spans spans = {0};
+    char got[128] = "";
+    tsr_pattern dash = {.literal = "-", .literal_length = 1};
+    tsr_regex_work *work;
+    assert_int_equal(tsr_regex_work_create(&work), TSR_OK);
+    assert_int_equal(tsr_pattern_spans(&dash, work, text, (int64_t)strlen(text), &spans), TSR_OK);
+    tsr_spans_split(&spans, behavior, invert);
+    for (int64_t i = 0; i < spans.count; i++) {
+        tsr_span s = spans.span[i];
+        if (s.match) continue;
+        if (*got) strcat(got, "|");
+        strncat(got, text + s.begin, (size_t)(s.end - s.begin));
+    }
+    assert_string_equal(got, wanted);
+    tsr_regex_work_destroy(&work);
+    tsr_free(spans.span);
+}
+
+static void there_are_five_ways_to_split(void **state)
+{
+    static const char text[] = "the-final--countdown-";
+    (void)state;
+    expect_split(TSR_SPLIT_REMOVED, false, text, "the|final|countdown");
+    expect_split(TSR_SPLIT_ISOLATED, false, text, "the|-|final|-|-|countdown|-");
+    expect_split(TSR_SPLIT_WITH_PREVIOUS, false, text, "the-|final-|-|countdown-");
+    expect_split(TSR_SPLIT_WITH_NEXT, false, text, "the|-final|-|-countdown|-");
+    expect_split(TSR_SPLIT_CONTIGUOUS, false, text, "the|-|final|--|countdown|-");
+    expect_split(TSR_SPLIT_REMOVED, true, text, "-|-|-|-");
+    expect_split(TSR_SPLIT_WITH_PREVIOUS, true, text, "the|-final|-|-countdown|-");
+    expect_split(TSR_SPLIT_WITH_PREVIOUS, false, "--a", "-|-|a");
+}
+
+/* Metaspace's "first" asks where a piece stood in the text as it was given, before normalization. */
+static void the_first_piece_is_the_first_of_the_text(void **state)
+{
+#define FIRST ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"?\",\"prepend_scheme\":\"first\"}"
+    (void)state;
+    tsr_tokenizer *t = make("{" SMALL FIRST "}");
+    EXPECT(t, "a b", 6, 0, 6, 1);
+    EXPECT(t, " a", 6, 0);
+    tsr_tokenizer_destroy(&t);
+    t = make("{" SMALL FIRST ",\"normalizer\":{\"type\":\"Strip\"}}");
+    EXPECT(t, "a ", 6, 0);
+    EXPECT(t, "  a", 0);
+    tsr_tokenizer_destroy(&t);
+    t = make("{" SMALL FIRST
+             ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"c+\"},\"content\":\"b\"}}");
+    EXPECT(t, "ca", 6, 1, 0);
+    EXPECT(t, "cca", 1, 0);
+    tsr_tokenizer_destroy(&t);
+    t = make("{" SMALL FIRST ",\"added_tokens\":[" TOKEN("<s>", ",\"special\":true") "]}");
+    EXPECT(t, "a<s>a", 6, 0, 8, 0);
+    EXPECT(t, "<s>a", 8, 0);
     tsr_tokenizer_destroy(&t);
 }
 
@@ -563,6 +623,8 @@ int main(void)
         cmocka_unit_test(merges_go_in_order_of_rank),
         cmocka_unit_test(invalid_utf8_is_replaced),
         cmocka_unit_test(added_tokens_are_cut_out),
+        cmocka_unit_test(there_are_five_ways_to_split),
+        cmocka_unit_test(the_first_piece_is_the_first_of_the_text),
         cmocka_unit_test(the_vocabulary_can_be_asked),
         cmocka_unit_test(encode_appends),
         cmocka_unit_test(a_stream_shows_whole_characters),

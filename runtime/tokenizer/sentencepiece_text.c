@@ -82,7 +82,7 @@ const tsr_normalizer_kind tsr_normalizer_sentencepiece = {{"SentencePiece", NULL
 
 /* Decoding. stage->bytes: byte tokens that are no character yet. stage->open: some text was passed on.
  * stage->seen: what became of the blank in front. */
-enum { BLANK_EXPECTED, BLANK_TAKEN, BLANK_PAST };
+enum { BLANK_EXPECTED, BLANK_PAST };
 
 static tsr_status pass(tsr_decode_stage *s, const char *text, int64_t n)
 {
@@ -116,7 +116,7 @@ static tsr_status pass_piece(tsr_decode_stage *s, const char *piece, int64_t n)
     if (s->seen == BLANK_EXPECTED && marked && (m->add_dummy_prefix || m->remove_extra_whitespaces)) {
         piece += MARK_BYTES, n -= MARK_BYTES;
         if (!m->remove_extra_whitespaces)
-            s->seen = BLANK_TAKEN; /* else further ones go too, as long as there is no text */
+            s->seen = BLANK_PAST; /* else further ones go too, as long as there is no text */
     }
     const char *found;
     while (n > 0 && (found = memmem(piece, (size_t)n, space_mark, MARK_BYTES)) != NULL) {
@@ -141,7 +141,6 @@ static tsr_status pass_token(tsr_decode_stage *s, const char *piece, int64_t n)
     const tsr_sentencepiece *m = s->options;
     int32_t id = s->chain->id;
     TSR_TRY(pass_bytes(s, true));
-    if (s->seen == BLANK_TAKEN) s->seen = BLANK_PAST;
     if (id >= m->size) return pass(s, piece, n); /* a token that the configuration added */
     switch (m->type[id]) {
     case TSR_PIECE_CONTROL:

@@ -25,8 +25,8 @@
  * (TSR_ERR_CAPACITY).
  *
  * COST. Time is O(n log n) for any text, long runs of anything included: under a second per MB. Memory during
- * a call is some 20 bytes per byte of ordinary text, up to 100 where all of it is one word; it is given back,
- * except for buffers of up to 4 MB for each thread that calls at the same time. A tokenizer of 50 000 pieces
+ * a call is some 20 bytes per byte of ordinary text, up to 130 where all of it is one word; it is given back,
+ * except for buffers of up to 8 MB for each thread that calls at the same time. A tokenizer of 50 000 pieces
  * takes 4 MB; loading it from a tokenizer.json takes 15 MB for a moment.
  *
  * THREADS. A tokenizer never changes after loading: any number of threads may use it at once. A detokenizer
