@@ -10,7 +10,7 @@ import unittest
 
 import models
 import support
-from support import SHAKESPEARE, Case, TempFolder, main, run, start
+from support import SHAKESPEARE, Case, TempFolder, main, needs_ranks, run, start
 
 # Characters of one to four bytes, a combining mark, a joined emoji.
 SAID = "né € 😀 abcabd Ж͏e\u0301 \U0001F469\u200D\U0001F4BB 終わり."
@@ -172,6 +172,21 @@ class Prompts(Case):
                                 5, "--ignore-eos")
         plain = self.say("--prompt", "é€😀", "--max-new-tokens", 200, "--temperature", 100, "--seed", 5, "--ignore-eos")
         self.assertEqual(plain.decode(), line["text"] + "\n")
+
+
+@needs_ranks
+class Ranks(Case):
+    """Rank 0 alone reads stdin and prints, and the others change nothing."""
+
+    def test_every_command(self):
+        text = b"ROMEO:\nBut, soft!"
+        for args in (("generate", "--prompt-file", "-", "--prompt", "\u20ac?", "--max-new-tokens", 20, "--dtype", "float32"),
+                     ("tokenize", "--text", "Hear me."), ("plan", "--tp", 2), ("tokenize", "--help")):
+            args = (args[0], "--model", SHAKESPEARE, "--quiet", *args[1:])
+            one, two = (self.good(*args, stdin=text, ranks=ranks).out for ranks in (0, 2))
+            self.assertGreater(len(one), 10)
+            self.assertEqual(two, one)
+        self.assertEqual(self.good("--version", ranks=2).out, self.good("--version").out)
 
 
 class Tokenize(Case):
