@@ -13,8 +13,9 @@ typedef struct generation {
     tsr_engine *engine;
     int64_t *ids; /* [n] request ids, ascending */
     int64_t n;
-    int64_t current;   /* the prompt whose text is being shown */
-    tsr_status output; /* the first failure to write */
+    int64_t current;    /* the prompt whose text is being shown */
+    int64_t numberless; /* the first prompt, from 1, for which the model gave no numbers; 0: none */
+    tsr_status output;  /* the first failure to write */
 } generation;
 
 static void on_text(void *user, int64_t request, const char *text, size_t length)
@@ -84,6 +85,7 @@ static tsr_status catch_up(generation *g)
     while (g->current < g->n) {
         TSR_TRY(tsr_engine_result(g->engine, g->ids[g->current], &r));
         if (r.finish == TSR_FINISH_NONE) break;
+        if (r.finish == TSR_FINISH_ERROR && g->numberless == 0) g->numberless = g->current + 1;
         TSR_TRY(g->options->flag[TSR_OPT_JSON] ? print_json(&r) : end_plain(&r));
         tsr_engine_release(g->engine, g->ids[g->current++]);
         if (g->current == g->n || g->options->flag[TSR_OPT_JSON]) continue;
@@ -101,6 +103,10 @@ static tsr_status run(generation *g, const tsr_input *inputs)
         TSR_TRY(tsr_engine_step(g->engine, &more));
         TSR_TRY(catch_up(g));
     }
+    if (!more && g->numberless > 0)
+        return tsr_fail(TSR_ERR_FORMAT,
+                        "prompt %lld: the model gives no numbers (its weights hold NaN or infinity)",
+                        (long long)g->numberless);
     if (!more) return TSR_OK;
     for (int64_t i = g->current; i < g->n; i++) TSR_TRY(tsr_engine_cancel(g->engine, g->ids[i]));
     TSR_TRY(catch_up(g));

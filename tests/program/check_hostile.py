@@ -96,8 +96,11 @@ class Weights(Hostile):
         for value in (b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f"):
             data = self.data[:self.header] + value * ((len(self.data) - self.header) // 4)
             (self.model / "model.safetensors").write_bytes(data)
-            (line,) = self.good(*self.generate(self.model)).lines()
+            result = run(*self.generate(self.model))
+            (line,) = result.lines()
             self.assertEqual((line["ids"], line["finish_reason"]), ([], "error"))
+            self.assertEqual(result.code, FILE)
+            self.assertRegex(result.err.decode(), r"^tessera: error: prompt 1: .* NaN or infinity\)\n$")
             score = run("score", "--model", self.model, "--ids", "3,4,5", "--quiet", "--json")
             self.refused(score, FILE, "NaN or infinity")
 
