@@ -14,7 +14,8 @@ import unittest
 import uuid
 
 import support
-from support import ORACLE, SHAKESPEARE, SLOWNESS, Case, TempFolder, main, needs_ranks, run, start
+import support
+from support import ORACLE, SHAKESPEARE, Case, TempFolder, main, needs_ranks, run, start
 
 LLAMA = ORACLE / "llama_gqa"
 SHM = pathlib.Path("/dev/shm")
@@ -97,9 +98,9 @@ class Job(Case):
     def end(self, job):
         """(exit code, rest of stdout, stderr, seconds) of a job that must end by itself soon."""
         began = time.monotonic()
-        out, err = job.communicate(timeout=END_SECONDS * SLOWNESS)
+        out, err = job.communicate(timeout=END_SECONDS * support.SLOWNESS)
         seconds = time.monotonic() - began
-        self.assertLess(seconds, END_SECONDS * SLOWNESS)
+        self.assertLess(seconds, END_SECONDS * support.SLOWNESS)
         return job.returncode, out, err.decode(errors="replace"), seconds
 
 

@@ -8,7 +8,8 @@ import re
 import unittest
 
 from models import llama_config
-from support import ORACLE, SLOWNESS, Case, TempFolder, main
+import support
+from support import ORACLE, Case, TempFolder, main
 
 GPT2_XL = {"model_type": "gpt2", "n_embd": 1600, "n_layer": 48, "n_head": 25, "n_positions": 1024,
            "vocab_size": 50257, "torch_dtype": "float32"}
@@ -34,7 +35,7 @@ ITEM = {"float32": 4, "float16": 2, "bfloat16": 2}
 class Plan(Case):
     def plan(self, model, ranks, *options):
         result = self.good("plan", "--model", model, "--tp", ranks, "--json", *options)
-        self.assertLess(result.seconds, 1 * SLOWNESS)
+        self.assertLess(result.seconds, 1 * support.SLOWNESS)
         (told,) = result.lines()
         self.assertEqual(told["ranks"], ranks)
         return told
