@@ -56,7 +56,7 @@ typedef struct tsr_engine_options {
     const char *dtype;    /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
     const char *kernels;  /* "auto", "inject", "reference" */
     int threads;          /* of each rank; 0: the rank's share of the node's cores */
-    int step_tokens;      /* token budget of a step, 1 .. 65536 */
+    int step_tokens;      /* token budget of a step, up to 65536; 0: 512 on CPUs, 2048 on GPUs */
     int max_sequences;    /* requests running at once, 1 .. 4096 */
     int64_t context;      /* longest prompt + answer in tokens; 0: the model's own */
     int64_t cache_bytes;  /* for keys and values, on each rank; 0: what the running requests can need at most,
@@ -67,10 +67,14 @@ typedef struct tsr_engine_options {
                              without */
     bool profile;         /* measure the time of each op */
     bool quiet;           /* no progress lines on stderr */
+    const char *device;   /* "auto" (the GPUs if every rank sees one), "cpu", "cuda": one GPU a rank */
+    double gpu_memory_fraction; /* of a GPU's free memory, for weights, values, keys and values; 0: 0.9 */
+    bool no_cuda_graph;         /* enqueue decode steps call by call instead of as captured graphs */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
-        sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 512, 64, 0, 0, 0, false, false, false, false    \
+        sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
+            "auto", 0, false                                                                                 \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */

@@ -77,11 +77,18 @@ enum {
       "threads of each rank; 0: its share of the cores")                                                     \
     X(CONTEXT, "context", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                               \
       "longest prompt and answer together; 0: the model's own")                                              \
-    X(STEP_TOKENS, "step-tokens", INT, "512", 1, 65536, "N", TSR_CMD_RUNS, "token budget of a step")         \
+    X(STEP_TOKENS, "step-tokens", INT, "0", 0, 65536, "N", TSR_CMD_RUNS,                                     \
+      "token budget of a step; 0: 512 on CPUs, 2048 on GPUs")                                                \
     X(MAX_SEQUENCES, "max-sequences", INT, "64", 1, 4096, "N", TSR_CMD_RUNS, "requests running at once")     \
     X(CACHE_MB, "cache-mb", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                             \
       "memory for keys and values on each rank, in MiB; 0: what the requests can need, within the free "     \
       "memory")                                                                                              \
+    X(DEVICE, "device", TEXT, "auto", 0, 0, "KIND", TSR_CMD_RUNS,                                            \
+      "cpu, cuda (one GPU a rank) or auto (cuda where every rank sees a GPU)")                               \
+    X(GPU_MEMORY_FRACTION, "gpu-memory-fraction", REAL, "0.9", 0.01, 1, "X", TSR_CMD_RUNS,                   \
+      "of a GPU's free memory to use")                                                                       \
+    X(NO_CUDA_GRAPH, "no-cuda-graph", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                      \
+      "enqueue decode steps call by call instead of as captured graphs")                                     \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(JSON, "json", FLAG, "", 0, 0, "", TSR_CMD_ALL, "print JSON")                                           \
