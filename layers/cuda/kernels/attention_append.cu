@@ -1,0 +1,77 @@
+/* attention_append.cu: this step's k and v into the pages of the cache. A block per token. */
+#include "layers/cuda/kernels/attention.cuh"
+
+enum { APPEND_THREADS = 256 };
+
+/* One element after the other. */
+template <typename T>
+static __device__ void append_elements(const tsr_attention_work &w, int64_t t, int64_t slot)
+{
+    const T *k = (const T *)w.k + t * w.k_ld, *v = (const T *)w.v + t * w.v_ld;
+    for (int i = threadIdx.x; i < w.kv_heads * w.head_dim; i += blockDim.x) {
+        int h = i / w.head_dim, d = i % w.head_dim;
+        const T *x = k + h * w.head_dim;
+        T *to = (T *)w.cache_k + (slot + (int64_t)h * w.page_tokens) * w.head_dim;
+        to[d] = w.rope ? tsr_round<T>(
+                             tsr_rotated(x, d, w.rope + t * w.rotary_dim, w.rotary_dim, w.interleaved))
+                       : x[d];
+    }
+    for (int i = threadIdx.x; i < w.kv_heads * w.value_dim; i += blockDim.x) {
+        int h = i / w.value_dim, d = i % w.value_dim;
+        ((T *)w.cache_v + (slot + (int64_t)h * w.page_tokens) * w.value_dim)[d] = v[i];
+    }
+}
+
+/* The same, 16 bytes at a time. */
+template <typename T>
+static __device__ void append_vectors(const tsr_attention_work &w, int64_t t, int64_t slot)
+{
+    enum { N = tsr_vector<T>::N };
+    const T *k = (const T *)w.k + t * w.k_ld, *v = (const T *)w.v + t * w.v_ld;
+    int kn = w.head_dim / N, vn = w.value_dim / N;
+    for (int i = threadIdx.x; i < w.kv_heads * kn; i += blockDim.x) {
+        int h = i / kn, d = i % kn * N;
+        T *to = (T *)w.cache_k + (slot + (int64_t)h * w.page_tokens) * w.head_dim;
+        tsr_store_vector(to + d, tsr_turned_vector(w, k + h * w.head_dim, d, t));
+    }
+    for (int i = threadIdx.x; i < w.kv_heads * vn; i += blockDim.x) {
+        int h = i / vn, d = i % vn * N;
+        T *to = (T *)w.cache_v + (slot + (int64_t)h * w.page_tokens) * w.value_dim;
+        tsr_store_vector(to + d, tsr_load_vector(v + h * w.value_dim + d));
+    }
+}
+
+template <typename T, bool vectors>
+static __global__ void __launch_bounds__(APPEND_THREADS) append_tokens(tsr_attention_work w)
+{
+    tsr_grid_wait();
+    tsr_grid_release();
+    int t = blockIdx.x;
+    if (t >= w.counts->n_tokens) return;
+    tsr_cuda_sequence s = w.sequences[w.sequence[t]];
+    int position = s.position + t - s.first_token;
+    int64_t page = w.pages[s.first_page + position / w.page_tokens];
+    int64_t slot = page * w.kv_heads * w.page_tokens + position % w.page_tokens;
+    if (vectors)
+        append_vectors<T>(w, t, slot);
+    else
+        append_elements<T>(w, t, slot);
+}
+
+static bool whole_vectors(const void *p, int64_t ld, int64_t dim, int64_t size)
+{
+    return (uintptr_t)p % 16 == 0 && ld * size % 16 == 0 && dim * size % 16 == 0;
+}
+
+tsr_status tsr_attention_append(const tsr_attention_work *w, tsr_dtype dtype, const tsr_cuda_step *step)
+{
+    int64_t size = tsr_dtype_bytes(dtype);
+    bool vectors = whole_vectors(w->k, w->k_ld, w->head_dim, size) &&
+                   whole_vectors(w->v, w->v_ld, w->value_dim, size) &&
+                   whole_vectors(w->cache_k, 0, 0, size) && whole_vectors(w->cache_v, 0, 0, size);
+    dim3 grid(step->bound_tokens), block(APPEND_THREADS);
+    return TSR_CUDA_BY_DTYPE(
+        dtype, T,
+        return tsr_launch(step, "attention: append", grid, block, 0,
+                          vectors ? append_tokens<T, true> : append_tokens<T, false>, *w));
+}

@@ -1,0 +1,393 @@
+/* attention_prefill.cu: attention of sequences with several tokens in this step.
+ *
+ * A block takes a tile of query rows of one sequence that share a kv head: row = token * heads + head, for the heads that
+ * read it, so that a tile is full however they are grouped. Keys and values come through shared memory, 64 at a time and
+ * one tile ahead of the products, S = Q K^T and O += P V on tensor cores; each warp has its own rows and keeps their
+ * scores and sums in registers. Rows in shared memory are padded by 16 bytes, which puts the 8 rows that one read of a
+ * fragment takes into different banks. Tiles with the most keys come first.
+ */
+#include "layers/cuda/kernels/attention.cuh"
+
+enum { PREFILL_WARPS = 4, PREFILL_THREADS = PREFILL_WARPS * TSR_WARP, KEYS = 64 };
+
+/* Fragments of 16 rows that a warp has: two let each fragment of keys serve twice, where registers allow it. */
+template <int D> struct prefill_shape {
+    enum { FRAGMENTS = D <= 128 ? 2 : 1, WARP_ROWS = 16 * FRAGMENTS, ROWS = WARP_ROWS * PREFILL_WARPS, LD = D + 8 };
+    static constexpr size_t shared(size_t size)
+    {
+        return (ROWS + 4 * KEYS) * LD * size;
+    }
+};
+
+typedef struct prefill_part {
+    tsr_cuda_sequence sequence;
+    int kv_head, first_head, heads;
+    int row, rows;        /* the first of this tile; all of the sequence */
+    int first, last;      /* positions of the first and the last row's token */
+    int begin, end;       /* keys: from a page's first on */
+} prefill_part;
+
+/* --- What this block does --- */
+
+static __device__ __forceinline__ int tiles_of(const tsr_attention_work &w, int s, int n_sequences, int heads,
+                                               int rows)
+{
+    if (s >= n_sequences) return 0;
+    int tokens = w.sequences[s].n_tokens;
+    if (tokens == 1 && w.skip_singles) return 0;
+    return (tokens * heads + rows - 1) / rows;
+}
+
+/* The sequence and tile numbered `tile` over all sequences; sequence -1 if there are not as many. On the first warp. */
+static __device__ __forceinline__ int2 find_tile(const tsr_attention_work &w, int tile, int heads, int rows)
+{
+    int lane = threadIdx.x % TSR_WARP, n_sequences = w.counts->n_sequences;
+    for (int s = 0; s < n_sequences; s += TSR_WARP) {
+        int own = tiles_of(w, s + lane, n_sequences, heads, rows), end = own;
+#pragma unroll
+        for (int k = 1; k < TSR_WARP; k *= 2) {
+            int before = __shfl_up_sync(0xFFFFFFFFu, end, k);
+            if (lane >= k) end += before;
+        }
+        unsigned beyond = __ballot_sync(0xFFFFFFFFu, end > tile);
+        if (beyond) {
+            int who = __ffs(beyond) - 1;
+            int left = __shfl_sync(0xFFFFFFFFu, end, who) - 1 - tile; /* the last tile comes first */
+            return make_int2(s + who, left);
+        }
+        tile -= __shfl_sync(0xFFFFFFFFu, end, TSR_WARP - 1);
+    }
+    return make_int2(-1, 0);
+}
+
+static __device__ __forceinline__ bool find_part(const tsr_attention_work &w, int rows, prefill_part *p)
+{
+    __shared__ int2 found;
+    p->kv_head = blockIdx.x;
+    p->heads = tsr_heads_of(w, p->kv_head, &p->first_head);
+    if (p->heads <= 0) return false;
+    if (threadIdx.x < TSR_WARP) {
+        int2 at = find_tile(w, blockIdx.y, p->heads, rows);
+        if (threadIdx.x == 0) found = at;
+    }
+    __syncthreads();
+    if (found.x < 0) return false;
+    p->sequence = w.sequences[found.x];
+    p->row = found.y * rows;
+    p->rows = p->sequence.n_tokens * p->heads;
+    p->first = p->sequence.position + p->row / p->heads;
+    p->last = p->sequence.position + (min(p->row + rows, p->rows) - 1) / p->heads;
+    p->begin = tsr_first_visible(w, p->first) / TSR_PAGE_TOKENS * TSR_PAGE_TOKENS;
+    p->end = p->last + 1;
+    return true;
+}
+
+/* --- Loads --- */
+
+static __device__ __forceinline__ unsigned shared_address(const void *p)
+{
+    return (unsigned)__cvta_generic_to_shared(p);
+}
+
+/* 16 bytes to shared memory in the background; zeros if not `real`. */
+static __device__ __forceinline__ void copy_vector(void *to, const void *from, bool real)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(shared_address(to)), "l"(from), "r"(real ? 16 : 0)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void copies_begin(void)
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+static __device__ __forceinline__ void copies_end(void)
+{
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+}
+
+/* Keys and values from `key` on, KEYS of them, in two pages. Keys at `end` and beyond become zeros: memory nobody wrote
+ * may hold NaN. */
+template <typename T, int D>
+static __device__ __forceinline__ void copy_tile(const tsr_attention_work &w, const prefill_part &p, int key,
+                                                 const int32_t (&page)[2], T *k, T *v)
+{
+    enum { N = 8, VECTORS = D / N, LD = prefill_shape<D>::LD };
+    const T *cache_k = (const T *)w.cache_k, *cache_v = (const T *)w.cache_v;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int64_t slot = ((int64_t)page[half] * w.kv_heads + p.kv_head) * TSR_PAGE_TOKENS;
+        for (int i = threadIdx.x; i < TSR_PAGE_TOKENS * VECTORS; i += PREFILL_THREADS) {
+            int j = i / VECTORS, d = i % VECTORS * N, row = half * TSR_PAGE_TOKENS + j;
+            bool real = key + row < p.end;
+            copy_vector(k + row * LD + d, cache_k + (slot + j) * D + d, real);
+            copy_vector(v + row * LD + d, cache_v + (slot + j) * D + d, real);
+        }
+    }
+    copies_begin();
+}
+
+static __device__ __forceinline__ void find_pages(const tsr_attention_work &w, const prefill_part &p, int key,
+                                                  int32_t (&page)[2])
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        int at = key + i * TSR_PAGE_TOKENS;
+        page[i] = at < p.end ? w.pages[p.sequence.first_page + at / TSR_PAGE_TOKENS] : 0;
+    }
+}
+
+/* Row `row` of the sequence's rows in q or out: where its head begins. */
+static __device__ __forceinline__ int64_t element_of(const prefill_part &p, int row, int64_t ld, int dim)
+{
+    return (p.sequence.first_token + row / p.heads) * ld + (int64_t)(p.first_head + row % p.heads) * dim;
+}
+
+/* The tile's queries, rotated; zeros in the place of rows that do not exist. */
+template <typename T, int D>
+static __device__ __forceinline__ void load_queries(const tsr_attention_work &w, const prefill_part &p, T *q)
+{
+    enum { N = 8, VECTORS = D / N, LD = prefill_shape<D>::LD, ROWS = prefill_shape<D>::ROWS };
+    for (int i = threadIdx.x; i < ROWS * VECTORS; i += PREFILL_THREADS) {
+        int row = i / VECTORS, d = i % VECTORS * N, at = p.row + row;
+        tsr_vector<T> x = {};
+        if (at < p.rows)
+            x = tsr_turned_vector(w, (const T *)w.q + element_of(p, at, w.q_ld, D), d,
+                                  p.sequence.first_token + at / p.heads);
+        tsr_store_vector(q + row * LD + d, x);
+    }
+}
+
+/* --- Products --- */
+
+static __device__ __forceinline__ void load_fragments(uint32_t (&x)[4], const void *p)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                 : "r"(shared_address(p)));
+}
+
+static __device__ __forceinline__ void load_fragments_transposed(uint32_t (&x)[4], const void *p)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                 : "r"(shared_address(p)));
+}
+
+/* A warp's sums; thread (r, c) has of each fragment rows r and r + 8, columns 2c and 2c + 1 of every 8. */
+template <int D> struct prefill_sums {
+    enum { FRAGMENTS = prefill_shape<D>::FRAGMENTS };
+    float o[FRAGMENTS][D / 8][4];
+    float m[FRAGMENTS][2], l[FRAGMENTS][2]; /* m unscaled; l: this thread's columns only */
+};
+template <int D> using prefill_scores = float[prefill_shape<D>::FRAGMENTS][KEYS / 8][4];
+
+/* q: the warp's rows */
+template <typename T, int D>
+static __device__ __forceinline__ void score_tile(const T *q, const T *k, prefill_scores<D> &s)
+{
+    enum { LD = prefill_shape<D>::LD, FRAGMENTS = prefill_shape<D>::FRAGMENTS };
+    int lane = threadIdx.x % TSR_WARP;
+    const T *q_at = q + lane % 16 * LD + lane / 16 * 8;
+    const T *k_at = k + (lane / 16 * 8 + lane % 8) * LD + lane / 8 % 2 * 8;
+#pragma unroll
+    for (int i = 0; i < FRAGMENTS; i++)
+#pragma unroll
+        for (int j = 0; j < KEYS / 8; j++) s[i][j][0] = s[i][j][1] = s[i][j][2] = s[i][j][3] = 0;
+#pragma unroll
+    for (int d = 0; d < D; d += 16) {
+        uint32_t a[FRAGMENTS][4];
+#pragma unroll
+        for (int i = 0; i < FRAGMENTS; i++) load_fragments(a[i], q_at + i * 16 * LD + d);
+#pragma unroll
+        for (int j = 0; j < KEYS / 16; j++) {
+            uint32_t b[4];
+            load_fragments(b, k_at + j * 16 * LD + d);
+#pragma unroll
+            for (int i = 0; i < FRAGMENTS; i++) {
+                tsr_mma(T(), s[i][2 * j], a[i][0], a[i][1], a[i][2], a[i][3], b[0], b[1]);
+                tsr_mma(T(), s[i][2 * j + 1], a[i][0], a[i][1], a[i][2], a[i][3], b[2], b[3]);
+            }
+        }
+    }
+}
+
+/* Scores of keys that a row does not see become -infinity; a bias by head and distance would be added here. */
+template <int D>
+static __device__ __forceinline__ void hide(const tsr_attention_work &w, const prefill_part &p, int key,
+                                            int warp_row, prefill_scores<D> &s)
+{
+    int lane = threadIdx.x % TSR_WARP;
+#pragma unroll
+    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int row = min(p.row + warp_row + i * 16 + h * 8 + lane / 4, p.rows - 1);
+            int position = p.sequence.position + row / p.heads, low = tsr_first_visible(w, position);
+#pragma unroll
+            for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    int at = key + j * 8 + lane % 4 * 2 + e;
+                    if (at > position || at < low) s[i][j][2 * h + e] = -INFINITY;
+                }
+        }
+}
+
+template <int D>
+static __device__ __forceinline__ void softmax_step(float scale, prefill_scores<D> &s, prefill_sums<D> *sums)
+{
+#pragma unroll
+    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float top = sums->m[i][h];
+#pragma unroll
+            for (int j = 0; j < KEYS / 8; j++) top = fmaxf(top, fmaxf(s[i][j][2 * h], s[i][j][2 * h + 1]));
+            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
+            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
+            float factor = tsr_exp2((sums->m[i][h] - top) * scale), scaled = top * scale, l = 0;
+            sums->m[i][h] = top;
+#pragma unroll
+            for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 2; e++)
+                    l += s[i][j][2 * h + e] = tsr_exp2(s[i][j][2 * h + e] * scale - scaled);
+            sums->l[i][h] = sums->l[i][h] * factor + l;
+#pragma unroll
+            for (int d = 0; d < D / 8; d++) sums->o[i][d][2 * h] *= factor, sums->o[i][d][2 * h + 1] *= factor;
+        }
+}
+
+template <typename T, int D>
+static __device__ __forceinline__ void add_values(const prefill_scores<D> &s, const T *v, prefill_sums<D> *sums)
+{
+    enum { LD = prefill_shape<D>::LD, FRAGMENTS = prefill_shape<D>::FRAGMENTS };
+    int lane = threadIdx.x % TSR_WARP;
+    const T *v_at = v + lane % 16 * LD + lane / 16 * 8;
+#pragma unroll
+    for (int j = 0; j < KEYS / 16; j++) {
+        uint32_t a[FRAGMENTS][4];
+#pragma unroll
+        for (int i = 0; i < FRAGMENTS; i++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                a[i][e] = tsr_pair(T(), s[i][2 * j + e / 2][e % 2 * 2], s[i][2 * j + e / 2][e % 2 * 2 + 1]);
+#pragma unroll
+        for (int d = 0; d < D / 16; d++) {
+            uint32_t b[4];
+            load_fragments_transposed(b, v_at + j * 16 * LD + d * 16);
+#pragma unroll
+            for (int i = 0; i < FRAGMENTS; i++) {
+                tsr_mma(T(), sums->o[i][2 * d], a[i][0], a[i][1], a[i][2], a[i][3], b[0], b[1]);
+                tsr_mma(T(), sums->o[i][2 * d + 1], a[i][0], a[i][1], a[i][2], a[i][3], b[2], b[3]);
+            }
+        }
+    }
+}
+
+/* Through the warp's own rows of shared memory, so that whole vectors are written. */
+template <typename T, int D>
+static __device__ __forceinline__ void store_rows(const tsr_attention_work &w, const prefill_part &p,
+                                                  int warp_row, const prefill_sums<D> &sums, T *room)
+{
+    enum { LD = prefill_shape<D>::LD, WARP_ROWS = prefill_shape<D>::WARP_ROWS, VECTORS = D / 8 };
+    int lane = threadIdx.x % TSR_WARP;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float l = sums.l[i][h];
+            l += __shfl_xor_sync(0xFFFFFFFFu, l, 1);
+            l += __shfl_xor_sync(0xFFFFFFFFu, l, 2);
+            float each = 1 / l;
+            T *to = room + (i * 16 + h * 8 + lane / 4) * LD + lane % 4 * 2;
+#pragma unroll
+            for (int d = 0; d < D / 8; d++)
+                *reinterpret_cast<uint32_t *>(to + d * 8) =
+                    tsr_pair(T(), sums.o[i][d][2 * h] * each, sums.o[i][d][2 * h + 1] * each);
+        }
+    __syncwarp();
+    for (int i = lane; i < WARP_ROWS * VECTORS; i += TSR_WARP) {
+        int row = p.row + warp_row + i / VECTORS, d = i % VECTORS * 8;
+        if (row >= p.rows) break;
+        T *out = (T *)w.out + element_of(p, row, w.out_ld, D);
+        tsr_store_vector(out + d, tsr_load_vector(room + i / VECTORS * LD + d));
+    }
+}
+
+/* Shared: q [ROWS][LD], k and v [2][KEYS][LD] */
+template <typename T, int D>
+static __global__ void __launch_bounds__(PREFILL_THREADS, D <= 128 ? 2 : 1)
+    prefill_tile(__grid_constant__ const tsr_attention_work w)
+{
+    enum { LD = prefill_shape<D>::LD };
+    extern __shared__ __align__(16) char shared[];
+    T *q = (T *)shared, *k = q + prefill_shape<D>::ROWS * LD, *v = k + 2 * KEYS * LD;
+    int warp_row = (int)(threadIdx.x / TSR_WARP) * prefill_shape<D>::WARP_ROWS;
+    prefill_part p;
+    tsr_grid_wait();
+    tsr_grid_release();
+    if (!find_part(w, prefill_shape<D>::ROWS, &p)) return;
+
+    int32_t page[2];
+    find_pages(w, p, p.begin, page);
+    copy_tile<T, D>(w, p, p.begin, page, k, v);
+    find_pages(w, p, p.begin + KEYS, page);
+    load_queries<T, D>(w, p, q);
+    prefill_sums<D> sums = {};
+#pragma unroll
+    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++) sums.m[i][0] = sums.m[i][1] = TSR_LOWEST_SCORE;
+    int low = tsr_first_visible(w, p.last);
+    for (int key = p.begin, at = 0; key < p.end; key += KEYS, at ^= 1) {
+        prefill_scores<D> s;
+        copies_end();
+        __syncthreads(); /* this tile has come, and everybody is done with the one before */
+        if (key + KEYS < p.end) {
+            copy_tile<T, D>(w, p, key + KEYS, page, k + (at ^ 1) * KEYS * LD, v + (at ^ 1) * KEYS * LD);
+            find_pages(w, p, key + 2 * KEYS, page);
+        }
+        score_tile<T, D>(q + warp_row * LD, k + at * KEYS * LD, s);
+        if (key + KEYS - 1 > p.first || key < low) hide<D>(w, p, key, warp_row, s);
+        softmax_step<D>(w.scale, s, &sums);
+        add_values<T, D>(s, v + at * KEYS * LD, &sums);
+    }
+    store_rows<T, D>(w, p, warp_row, sums, q + warp_row * LD);
+}
+
+/* --- Launch --- */
+
+template <typename T, int D>
+static tsr_status launch(const tsr_attention_work *w, const tsr_cuda_step *step)
+{
+    int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group), rows = step->bound_tokens * heads;
+    /* Each sequence may have one tile that is not full. */
+    int64_t ragged = step->bound_sequences < step->bound_tokens ? step->bound_sequences : step->bound_tokens;
+    dim3 grid(w->kv_heads, (unsigned)(rows / prefill_shape<D>::ROWS + ragged));
+    size_t shared = prefill_shape<D>::shared(sizeof(T));
+    TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(prefill_tile<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                (int)shared),
+                           "attention: shared memory of the prefill kernel"));
+    return tsr_launch(step, "attention: prefill", grid, dim3(PREFILL_THREADS), shared, prefill_tile<T, D>, *w);
+}
+
+template <typename T>
+static tsr_status prefill(const tsr_attention_work *w, const tsr_cuda_step *step)
+{
+#define TSR_PREFILL_SIZE(D)                                                                                  \
+    case D:                                                                                                  \
+        return launch<T, D>(w, step);
+    switch (w->head_dim) {
+        TSR_ATTENTION_SIZES(TSR_PREFILL_SIZE)
+    }
+#undef TSR_PREFILL_SIZE
+    return tsr_fail(TSR_ERR_INTERNAL, "attention: no prefill kernel for heads of %d", w->head_dim);
+}
+
+tsr_status tsr_attention_prefill(const tsr_attention_work *w, tsr_dtype dtype, const tsr_cuda_step *step)
+{
+    return dtype == TSR_F16 ? prefill<__half>(w, step) : prefill<__nv_bfloat16>(w, step);
+}
