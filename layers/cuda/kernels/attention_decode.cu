@@ -467,7 +467,7 @@ int tsr_attention_most_splits(int kv_heads, int heads_per_kv, int sequences, int
     int64_t room = (int64_t)BLOCKS_PER_PROCESSOR * n_processors, splits = runs > 0 ? room / runs : 1;
     if (splits < 2) splits = runs <= 2 * room ? 2 : 1;
     if (kv_heads * (int64_t)head_tiles(heads_per_kv, 256) * sequences > MOST_ARRIVALS) return 1;
-    return (int)(splits < MOST ? splits : MOST);
+    return splits < MOST ? (int)splits : (int)MOST;
 }
 
 template <typename T, int D, int NT>
