@@ -116,7 +116,7 @@ static void check_out(const scene *s, const tsr_cuda_operand *out, const tsr_ope
     int64_t size = tsr_dtype_bytes(s->dtype), bytes = s->step.device.bound_tokens * out->ld * size;
     char *raw = malloc((size_t)bytes);
     to_host(raw, out->data, (size_t)bytes);
-    double tolerance = s->dtype == TSR_F32 ? 1e-5 : s->dtype == TSR_F16 ? 3e-3 : 2e-2;
+    double tolerance = s->dtype == TSR_F32 ? 1e-5 : s->dtype == TSR_F16 ? 3e-3 : 3e-2;
     for (int64_t r = 0; r < s->step.device.bound_tokens; r++)
         for (int64_t c = 0; c < out->ld; c++) {
             const char *at = raw + (r * out->ld + c) * size;
@@ -283,11 +283,24 @@ static void test_many_sequences(void **state)
     check_case(&models[2], TSR_F16, many, COUNT_OF(many), false, 0);
 }
 
+/* Every kernel once, for tools that slow it down a hundredfold. */
+static void test_small(void **state)
+{
+    (void)state;
+    static const sequence_spec singles[] = {{300, 1}, {5, 1}}, ragged[] = {{70, 1}, {33, 40}, {0, 70}};
+    static const int which[] = {0, 3, 5, 12};
+    for (int i = 0; i < COUNT_OF(which); i++) {
+        check_case(&models[which[i]], TSR_BF16, singles, COUNT_OF(singles), true, 0);
+        check_case(&models[which[i]], TSR_F16, ragged, COUNT_OF(ragged), false, 0);
+    }
+}
+
 /* An argument chooses tests by name. */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_many_sequences)};
+                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_many_sequences),
+                                       cmocka_unit_test(test_small)};
     need_gpus(1);
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,7 @@ int64_t tsr_cuda_attention_workspace_bytes(const tsr_cuda_call *call, int64_t to
     (void)rows;
     int heads = call->attrs.attention.heads, kv_heads = call->cache->kv_heads;
     int per_kv = tsr_attention_heads_per_kv(heads, call->attrs.attention.group);
-    int64_t most = 0, each = (int64_t)heads * (call->cache->value_dim + 2) * (int64_t)sizeof(float);
+    int64_t most = 0, each = (int64_t)heads * (call->cache->value_dim + TSR_PARTIAL_HEAD) * (int64_t)sizeof(float);
     if (!tsr_attention_is_fast(call)) return 0;
     for (int64_t sequences = 1; sequences <= tokens; sequences++) {
         int splits = tsr_attention_most_splits(kv_heads, per_kv, (int)sequences, n_processors);

@@ -18,6 +18,9 @@
 #define TSR_LOWEST_SCORE (-1e30f)
 #define TSR_LOG2_E 1.4426950408889634f
 
+/* Floats before the sums of a partial result: m, l, and what keeps vectors aligned. */
+enum { TSR_PARTIAL_HEAD = 4 };
+
 /* One call's operands and sizes, as its kernels get them. Rows of q, k, v and out are the step's tokens. */
 typedef struct tsr_attention_work {
     const void *q, *k, *v;
@@ -36,7 +39,7 @@ typedef struct tsr_attention_work {
     int32_t window;                  /* 0: none */
     bool append;       /* decode: this step's k and v are not in the cache yet: use them and put them there */
     bool skip_singles; /* prefill: sequences with one token are done elsewhere */
-    float *partial;    /* decode: [sequence][head][splits][value_dim + 2]: o, m, l */
+    float *partial;    /* decode: [sequence][head][splits][TSR_PARTIAL_HEAD + value_dim] */
     int most_splits;
 } tsr_attention_work;
 

@@ -22,22 +22,32 @@ static __device__ void append_elements(const tsr_attention_work &w, int64_t t, i
     }
 }
 
-/* The same, 16 bytes at a time. */
+/* The same, 16 bytes at a time, several of them under way: vectors of k first, then those of v. */
 template <typename T>
 static __device__ void append_vectors(const tsr_attention_work &w, int64_t t, int64_t slot)
 {
-    enum { N = tsr_vector<T>::N };
+    enum { N = tsr_vector<T>::N, AT_ONCE = 4 };
     const T *k = (const T *)w.k + t * w.k_ld, *v = (const T *)w.v + t * w.v_ld;
-    int kn = w.head_dim / N, vn = w.value_dim / N;
-    for (int i = threadIdx.x; i < w.kv_heads * kn; i += blockDim.x) {
-        int h = i / kn, d = i % kn * N;
-        T *to = (T *)w.cache_k + (slot + (int64_t)h * w.page_tokens) * w.head_dim;
-        tsr_store_vector(to + d, tsr_turned_vector(w, k + h * w.head_dim, d, t));
-    }
-    for (int i = threadIdx.x; i < w.kv_heads * vn; i += blockDim.x) {
-        int h = i / vn, d = i % vn * N;
-        T *to = (T *)w.cache_v + (slot + (int64_t)h * w.page_tokens) * w.value_dim;
-        tsr_store_vector(to + d, tsr_load_vector(v + h * w.value_dim + d));
+    int kn = w.head_dim / N, vn = w.value_dim / N, nk = w.kv_heads * kn, n = nk + w.kv_heads * vn;
+    for (int first = threadIdx.x; first < n; first += AT_ONCE * APPEND_THREADS) {
+        tsr_vector<T> x[AT_ONCE];
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) {
+            int i = first + j * APPEND_THREADS;
+            if (i < nk)
+                x[j] = tsr_turned_vector(w, k + i / kn * w.head_dim, i % kn * N, t);
+            else if (i < n)
+                x[j] = tsr_load_vector(v + (int64_t)(i - nk) * N);
+        }
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; j++) {
+            int i = first + j * APPEND_THREADS, h = i < nk ? i / kn : (i - nk) / vn;
+            int64_t at = slot + (int64_t)h * w.page_tokens;
+            if (i < nk)
+                tsr_store_vector((T *)w.cache_k + at * w.head_dim + i % kn * N, x[j]);
+            else if (i < n)
+                tsr_store_vector((T *)w.cache_v + at * w.value_dim + (i - nk) % vn * N, x[j]);
+        }
     }
 }
 

@@ -325,11 +325,12 @@ static __device__ __forceinline__ void lay_down(const decode_part &p, decode_sum
         }
 }
 
-static __device__ __forceinline__ int64_t partial_of(const tsr_attention_work &w, const decode_part &p,
-                                                     int head, int split)
+/* Where the partial result of a head and split lies: m, l, 2 unused, o [D]. */
+static __device__ __forceinline__ float *partial_of(const tsr_attention_work &w, const decode_part &p, int head,
+                                                    int split)
 {
     int64_t row = (int64_t)p.slot * w.heads + p.first_head + head;
-    return (row * w.most_splits + split) * (w.value_dim + 2);
+    return w.partial + (row * w.most_splits + split) * (w.value_dim + TSR_PARTIAL_HEAD);
 }
 
 /* Adds up the warps, and either finishes or leaves a partial result. */
@@ -353,9 +354,9 @@ static __device__ __forceinline__ void merge_warps(const tsr_attention_work &w, 
             out[d] = tsr_round<T>(sum / all);
             continue;
         }
-        float *to = w.partial + partial_of(w, p, head, blockIdx.y);
-        to[d] = sum;
-        if (d == 0) to[D] = top, to[D + 1] = all;
+        float *to = partial_of(w, p, head, blockIdx.y);
+        to[TSR_PARTIAL_HEAD + d] = sum;
+        if (d == 0) *reinterpret_cast<float2 *>(to) = make_float2(top, all);
     }
 }
 
@@ -365,33 +366,51 @@ static __device__ __forceinline__ bool is_last(const decode_part &p)
     __shared__ bool last;
     __syncthreads();
     if (threadIdx.x == 0) {
-        unsigned *count = &arrivals[p.slot * gridDim.x + blockIdx.x];
-        __threadfence();
-        last = atomicAdd(count, 1) == (unsigned)p.splits - 1;
+        unsigned *count = &arrivals[p.slot * gridDim.x + blockIdx.x], before;
+        /* Releases what the block wrote before its barrier, acquires what the others released. */
+        asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(count) : "memory");
+        last = before == (unsigned)p.splits - 1;
         if (last) *count = 0;
-        __threadfence();
     }
     __syncthreads();
     return last;
 }
 
+/* Adds up the partial results, four dimensions a thread; loads of several splits are under way at a time. */
 template <typename T, int D>
 static __device__ __forceinline__ void merge_splits(const tsr_attention_work &w, const decode_part &p)
 {
-    for (int i = threadIdx.x; i < p.heads * D; i += DECODE_THREADS) {
-        int head = i / D, d = i % D;
-        const float *from = w.partial + partial_of(w, p, head, 0);
-        float top = TSR_LOWEST_SCORE, sum = 0, all = 0;
-#pragma unroll 8
-        for (int k = 0; k < p.splits; k++) top = fmaxf(top, __ldcg(from + k * (D + 2) + D));
-#pragma unroll 8
-        for (int k = 0; k < p.splits; k++) {
-            float factor = tsr_exp2(__ldcg(from + k * (D + 2) + D) - top);
-            sum += factor * __ldcg(from + k * (D + 2) + d);
-            all += factor * __ldcg(from + k * (D + 2) + D + 1);
+    enum { AT_ONCE = 8 };
+    int64_t stride = D + TSR_PARTIAL_HEAD;
+    for (int i = threadIdx.x; i < p.heads * (D / 4); i += DECODE_THREADS) {
+        int head = i / (D / 4), d = i % (D / 4) * 4;
+        const float *from = partial_of(w, p, head, 0);
+        float top = TSR_LOWEST_SCORE, all = 0, o[4] = {};
+        for (int k = 0; k < p.splits; k += AT_ONCE) {
+            float2 ml[AT_ONCE];
+            float4 v[AT_ONCE];
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) {
+                const float *at = from + (k + j) * stride;
+                bool real = k + j < p.splits;
+                ml[j] = real ? __ldcg(reinterpret_cast<const float2 *>(at)) : make_float2(TSR_LOWEST_SCORE, 0);
+                v[j] = real ? __ldcg(reinterpret_cast<const float4 *>(at + TSR_PARTIAL_HEAD + d)) : float4{};
+            }
+            float before = top;
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) top = fmaxf(top, ml[j].x);
+            float factor = tsr_exp2(before - top);
+            all *= factor, o[0] *= factor, o[1] *= factor, o[2] *= factor, o[3] *= factor;
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) {
+                float f = tsr_exp2(ml[j].x - top);
+                all += f * ml[j].y;
+                o[0] += f * v[j].x, o[1] += f * v[j].y, o[2] += f * v[j].z, o[3] += f * v[j].w;
+            }
         }
-        T *out = (T *)w.out + p.sequence.first_token * w.out_ld + (int64_t)(p.first_head + head) * D;
-        out[d] = tsr_round<T>(sum / all);
+        T *out = (T *)w.out + p.sequence.first_token * w.out_ld + (int64_t)(p.first_head + head) * D + d;
+        uint2 pairs = {tsr_pair(T(), o[0] / all, o[1] / all), tsr_pair(T(), o[2] / all, o[3] / all)};
+        *reinterpret_cast<uint2 *>(out) = pairs;
     }
 }
 
@@ -414,16 +433,23 @@ static __global__ void __launch_bounds__(DECODE_THREADS, D <= 128 && NT == 1 ? 2
     T *q = (T *)shared, *new_k = q + NT * COLUMNS * (D + QUERY_PAD), *new_v = new_k + D;
     float *m = (float *)(new_v + D), *l = m + DECODE_WARPS * NT * COLUMNS, *o = l + DECODE_WARPS * NT * COLUMNS;
     decode_part p;
-    tsr_grid_wait();
+    /* In a step of single tokens, all that is read before the wait is the step's record and what earlier steps cached:
+     * both were there before the step began. */
+    bool early = w.append;
+    if (!early) tsr_grid_wait();
     tsr_grid_release();
-    if (!find_part<D, NT>(w, &p)) return;
+    bool any = find_part<D, NT>(w, &p);
 
     int key = p.begin + (int)(threadIdx.x / TSR_WARP) * decode_shape<D>::WARP_KEYS;
     int32_t page[SUBTILES];
     decode_tile<D, SUBTILES> tile;
-    find_pages(w, p, key, page);
-    load_keys<T>(w, p, key, page, &tile);
-    load_values<T>(w, p, key, page, &tile);
+    if (any) {
+        find_pages(w, p, key, page);
+        load_keys<T>(w, p, key, page, &tile);
+        load_values<T>(w, p, key, page, &tile);
+    }
+    if (early) tsr_grid_wait(); /* blocks without work too: this kernel may not end before its predecessor */
+    if (!any) return;
     stage<T, D, NT>(w, p, q, new_k, new_v);
     __syncthreads();
 
@@ -459,13 +485,13 @@ static int head_tiles(int heads_per_kv, int head_dim)
     return (heads_per_kv + each - 1) / each;
 }
 
-/* As many as fill the device, where the heads do not do that alone; one more where they almost do. */
+/* As many as fill the device, where the heads do not do that alone. */
 int tsr_attention_most_splits(int kv_heads, int heads_per_kv, int sequences, int n_processors)
 {
     enum { BLOCKS_PER_PROCESSOR = 2, MOST = 64 };
     int64_t runs = (int64_t)kv_heads * head_tiles(heads_per_kv, 128) * sequences;
     int64_t room = (int64_t)BLOCKS_PER_PROCESSOR * n_processors, splits = runs > 0 ? room / runs : 1;
-    if (splits < 2) splits = runs <= 2 * room ? 2 : 1;
+    if (splits < 1) splits = 1;
     if (kv_heads * (int64_t)head_tiles(heads_per_kv, 256) * sequences > MOST_ARRIVALS) return 1;
     return splits < MOST ? (int)splits : (int)MOST;
 }

@@ -10,9 +10,10 @@
 
 enum { PREFILL_WARPS = 4, PREFILL_THREADS = PREFILL_WARPS * TSR_WARP, KEYS = 64 };
 
-/* Fragments of 16 rows that a warp has: two let each fragment of keys serve twice, where registers allow it. */
-template <int D> struct prefill_shape {
-    enum { FRAGMENTS = D <= 128 ? 2 : 1, WARP_ROWS = 16 * FRAGMENTS, ROWS = WARP_ROWS * PREFILL_WARPS, LD = D + 8 };
+/* F: fragments of 16 rows that a warp has. Two let each fragment of keys serve twice, where registers allow it and there
+ * are tiles enough. */
+template <int D, int F> struct prefill_shape {
+    enum { FRAGMENTS = F, WARP_ROWS = 16 * FRAGMENTS, ROWS = WARP_ROWS * PREFILL_WARPS, LD = D + 8 };
     static constexpr size_t shared(size_t size)
     {
         return (ROWS + 4 * KEYS) * LD * size;
@@ -110,11 +111,11 @@ static __device__ __forceinline__ void copies_end(void)
 
 /* Keys and values from `key` on, KEYS of them, in two pages. Keys at `end` and beyond become zeros: memory nobody wrote
  * may hold NaN. */
-template <typename T, int D>
+template <typename T, int D, int F>
 static __device__ __forceinline__ void copy_tile(const tsr_attention_work &w, const prefill_part &p, int key,
                                                  const int32_t (&page)[2], T *k, T *v)
 {
-    enum { N = 8, VECTORS = D / N, LD = prefill_shape<D>::LD };
+    enum { N = 8, VECTORS = D / N, LD = prefill_shape<D, F>::LD };
     const T *cache_k = (const T *)w.cache_k, *cache_v = (const T *)w.cache_v;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -146,10 +147,10 @@ static __device__ __forceinline__ int64_t element_of(const prefill_part &p, int 
 }
 
 /* The tile's queries, rotated; zeros in the place of rows that do not exist. */
-template <typename T, int D>
+template <typename T, int D, int F>
 static __device__ __forceinline__ void load_queries(const tsr_attention_work &w, const prefill_part &p, T *q)
 {
-    enum { N = 8, VECTORS = D / N, LD = prefill_shape<D>::LD, ROWS = prefill_shape<D>::ROWS };
+    enum { N = 8, VECTORS = D / N, LD = prefill_shape<D, F>::LD, ROWS = prefill_shape<D, F>::ROWS };
     for (int i = threadIdx.x; i < ROWS * VECTORS; i += PREFILL_THREADS) {
         int row = i / VECTORS, d = i % VECTORS * N, at = p.row + row;
         tsr_vector<T> x = {};
@@ -177,18 +178,18 @@ static __device__ __forceinline__ void load_fragments_transposed(uint32_t (&x)[4
 }
 
 /* A warp's sums; thread (r, c) has of each fragment rows r and r + 8, columns 2c and 2c + 1 of every 8. */
-template <int D> struct prefill_sums {
-    enum { FRAGMENTS = prefill_shape<D>::FRAGMENTS };
+template <int D, int F> struct prefill_sums {
+    enum { FRAGMENTS = prefill_shape<D, F>::FRAGMENTS };
     float o[FRAGMENTS][D / 8][4];
     float m[FRAGMENTS][2], l[FRAGMENTS][2]; /* m unscaled; l: this thread's columns only */
 };
-template <int D> using prefill_scores = float[prefill_shape<D>::FRAGMENTS][KEYS / 8][4];
+template <int D, int F> using prefill_scores = float[prefill_shape<D, F>::FRAGMENTS][KEYS / 8][4];
 
 /* q: the warp's rows */
-template <typename T, int D>
-static __device__ __forceinline__ void score_tile(const T *q, const T *k, prefill_scores<D> &s)
+template <typename T, int D, int F>
+static __device__ __forceinline__ void score_tile(const T *q, const T *k, prefill_scores<D, F> &s)
 {
-    enum { LD = prefill_shape<D>::LD, FRAGMENTS = prefill_shape<D>::FRAGMENTS };
+    enum { LD = prefill_shape<D, F>::LD, FRAGMENTS = prefill_shape<D, F>::FRAGMENTS };
     int lane = threadIdx.x % TSR_WARP;
     const T *q_at = q + lane % 16 * LD + lane / 16 * 8;
     const T *k_at = k + (lane / 16 * 8 + lane % 8) * LD + lane / 8 % 2 * 8;
@@ -215,13 +216,13 @@ static __device__ __forceinline__ void score_tile(const T *q, const T *k, prefil
 }
 
 /* Scores of keys that a row does not see become -infinity; a bias by head and distance would be added here. */
-template <int D>
+template <int D, int F>
 static __device__ __forceinline__ void hide(const tsr_attention_work &w, const prefill_part &p, int key,
-                                            int warp_row, prefill_scores<D> &s)
+                                            int warp_row, prefill_scores<D, F> &s)
 {
     int lane = threadIdx.x % TSR_WARP;
 #pragma unroll
-    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++)
+    for (int i = 0; i < prefill_shape<D, F>::FRAGMENTS; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int row = min(p.row + warp_row + i * 16 + h * 8 + lane / 4, p.rows - 1);
@@ -236,11 +237,13 @@ static __device__ __forceinline__ void hide(const tsr_attention_work &w, const p
         }
 }
 
-template <int D>
-static __device__ __forceinline__ void softmax_step(float scale, prefill_scores<D> &s, prefill_sums<D> *sums)
+template <int D, int F>
+static __device__ __forceinline__ void softmax_step(float scale, prefill_scores<D, F> &s, prefill_sums<D, F> *sums)
 {
+    float factor[F][2];
+    bool rises = false;
 #pragma unroll
-    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++)
+    for (int i = 0; i < F; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float top = sums->m[i][h];
@@ -248,23 +251,30 @@ static __device__ __forceinline__ void softmax_step(float scale, prefill_scores<
             for (int j = 0; j < KEYS / 8; j++) top = fmaxf(top, fmaxf(s[i][j][2 * h], s[i][j][2 * h + 1]));
             top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
             top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
-            float factor = tsr_exp2((sums->m[i][h] - top) * scale), scaled = top * scale, l = 0;
+            rises |= top > sums->m[i][h];
+            factor[i][h] = tsr_exp2((sums->m[i][h] - top) * scale);
             sums->m[i][h] = top;
+            float scaled = top * scale, l = 0;
 #pragma unroll
             for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
                 for (int e = 0; e < 2; e++)
                     l += s[i][j][2 * h + e] = tsr_exp2(s[i][j][2 * h + e] * scale - scaled);
-            sums->l[i][h] = sums->l[i][h] * factor + l;
-#pragma unroll
-            for (int d = 0; d < D / 8; d++) sums->o[i][d][2 * h] *= factor, sums->o[i][d][2 * h + 1] *= factor;
+            sums->l[i][h] = sums->l[i][h] * factor[i][h] + l;
         }
+    if (!__any_sync(0xFFFFFFFFu, rises)) return; /* as in most tiles */
+#pragma unroll
+    for (int i = 0; i < F; i++)
+#pragma unroll
+        for (int d = 0; d < D / 8; d++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) sums->o[i][d][e] *= factor[i][e / 2];
 }
 
-template <typename T, int D>
-static __device__ __forceinline__ void add_values(const prefill_scores<D> &s, const T *v, prefill_sums<D> *sums)
+template <typename T, int D, int F>
+static __device__ __forceinline__ void add_values(const prefill_scores<D, F> &s, const T *v, prefill_sums<D, F> *sums)
 {
-    enum { LD = prefill_shape<D>::LD, FRAGMENTS = prefill_shape<D>::FRAGMENTS };
+    enum { LD = prefill_shape<D, F>::LD, FRAGMENTS = prefill_shape<D, F>::FRAGMENTS };
     int lane = threadIdx.x % TSR_WARP;
     const T *v_at = v + lane % 16 * LD + lane / 16 * 8;
 #pragma unroll
@@ -289,15 +299,15 @@ static __device__ __forceinline__ void add_values(const prefill_scores<D> &s, co
 }
 
 /* Through the warp's own rows of shared memory, so that whole vectors are written. */
-template <typename T, int D>
+template <typename T, int D, int F>
 static __device__ __forceinline__ void store_rows(const tsr_attention_work &w, const prefill_part &p,
-                                                  int warp_row, const prefill_sums<D> &sums, T *room)
+                                                  int warp_row, const prefill_sums<D, F> &sums, T *room)
 {
-    enum { LD = prefill_shape<D>::LD, WARP_ROWS = prefill_shape<D>::WARP_ROWS, VECTORS = D / 8 };
+    enum { LD = prefill_shape<D, F>::LD, WARP_ROWS = prefill_shape<D, F>::WARP_ROWS, VECTORS = D / 8 };
     int lane = threadIdx.x % TSR_WARP;
     __syncwarp();
 #pragma unroll
-    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++)
+    for (int i = 0; i < prefill_shape<D, F>::FRAGMENTS; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float l = sums.l[i][h];
@@ -320,58 +330,75 @@ static __device__ __forceinline__ void store_rows(const tsr_attention_work &w, c
 }
 
 /* Shared: q [ROWS][LD], k and v [2][KEYS][LD] */
-template <typename T, int D>
+template <typename T, int D, int F>
 static __global__ void __launch_bounds__(PREFILL_THREADS, D <= 128 ? 2 : 1)
     prefill_tile(__grid_constant__ const tsr_attention_work w)
 {
-    enum { LD = prefill_shape<D>::LD };
+    enum { LD = prefill_shape<D, F>::LD };
     extern __shared__ __align__(16) char shared[];
-    T *q = (T *)shared, *k = q + prefill_shape<D>::ROWS * LD, *v = k + 2 * KEYS * LD;
-    int warp_row = (int)(threadIdx.x / TSR_WARP) * prefill_shape<D>::WARP_ROWS;
+    T *q = (T *)shared, *k = q + prefill_shape<D, F>::ROWS * LD, *v = k + 2 * KEYS * LD;
+    int warp_row = (int)(threadIdx.x / TSR_WARP) * prefill_shape<D, F>::WARP_ROWS;
     prefill_part p;
     tsr_grid_wait();
     tsr_grid_release();
-    if (!find_part(w, prefill_shape<D>::ROWS, &p)) return;
+    if (!find_part(w, prefill_shape<D, F>::ROWS, &p)) return;
 
     int32_t page[2];
     find_pages(w, p, p.begin, page);
-    copy_tile<T, D>(w, p, p.begin, page, k, v);
+    copy_tile<T, D, F>(w, p, p.begin, page, k, v);
     find_pages(w, p, p.begin + KEYS, page);
-    load_queries<T, D>(w, p, q);
-    prefill_sums<D> sums = {};
+    load_queries<T, D, F>(w, p, q);
+    prefill_sums<D, F> sums = {};
 #pragma unroll
-    for (int i = 0; i < prefill_shape<D>::FRAGMENTS; i++) sums.m[i][0] = sums.m[i][1] = TSR_LOWEST_SCORE;
+    for (int i = 0; i < prefill_shape<D, F>::FRAGMENTS; i++) sums.m[i][0] = sums.m[i][1] = TSR_LOWEST_SCORE;
     int low = tsr_first_visible(w, p.last);
     for (int key = p.begin, at = 0; key < p.end; key += KEYS, at ^= 1) {
-        prefill_scores<D> s;
+        prefill_scores<D, F> s;
         copies_end();
         __syncthreads(); /* this tile has come, and everybody is done with the one before */
         if (key + KEYS < p.end) {
-            copy_tile<T, D>(w, p, key + KEYS, page, k + (at ^ 1) * KEYS * LD, v + (at ^ 1) * KEYS * LD);
+            copy_tile<T, D, F>(w, p, key + KEYS, page, k + (at ^ 1) * KEYS * LD, v + (at ^ 1) * KEYS * LD);
             find_pages(w, p, key + 2 * KEYS, page);
         }
-        score_tile<T, D>(q + warp_row * LD, k + at * KEYS * LD, s);
-        if (key + KEYS - 1 > p.first || key < low) hide<D>(w, p, key, warp_row, s);
-        softmax_step<D>(w.scale, s, &sums);
-        add_values<T, D>(s, v + at * KEYS * LD, &sums);
+        score_tile<T, D, F>(q + warp_row * LD, k + at * KEYS * LD, s);
+        if (key + KEYS - 1 > p.first || key < low) hide<D, F>(w, p, key, warp_row, s);
+        softmax_step<D, F>(w.scale, s, &sums);
+        add_values<T, D, F>(s, v + at * KEYS * LD, &sums);
     }
-    store_rows<T, D>(w, p, warp_row, sums, q + warp_row * LD);
+    store_rows<T, D, F>(w, p, warp_row, sums, q + warp_row * LD);
 }
 
 /* --- Launch --- */
 
-template <typename T, int D>
+/* Tiles of `rows` rows that there may be of a kv head: each sequence may have one that is not full. */
+static int64_t most_tiles(const tsr_attention_work *w, const tsr_cuda_step *step, int rows)
+{
+    int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group);
+    int64_t ragged = step->bound_sequences < step->bound_tokens ? step->bound_sequences : step->bound_tokens;
+    return step->bound_tokens * heads / rows + ragged;
+}
+
+template <typename T, int D, int F>
 static tsr_status launch(const tsr_attention_work *w, const tsr_cuda_step *step)
 {
-    int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group), rows = step->bound_tokens * heads;
-    /* Each sequence may have one tile that is not full. */
-    int64_t ragged = step->bound_sequences < step->bound_tokens ? step->bound_sequences : step->bound_tokens;
-    dim3 grid(w->kv_heads, (unsigned)(rows / prefill_shape<D>::ROWS + ragged));
-    size_t shared = prefill_shape<D>::shared(sizeof(T));
-    TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(prefill_tile<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    dim3 grid(w->kv_heads, (unsigned)most_tiles(w, step, prefill_shape<D, F>::ROWS));
+    size_t shared = prefill_shape<D, F>::shared(sizeof(T));
+    TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(prefill_tile<T, D, F>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                 (int)shared),
                            "attention: shared memory of the prefill kernel"));
-    return tsr_launch(step, "attention: prefill", grid, dim3(PREFILL_THREADS), shared, prefill_tile<T, D>, *w);
+    return tsr_launch(step, "attention: prefill", grid, dim3(PREFILL_THREADS), shared, prefill_tile<T, D, F>, *w);
+}
+
+/* Large tiles, unless there are so few that processors would have one or none. */
+template <typename T, int D>
+static tsr_status choose(const tsr_attention_work *w, const tsr_cuda_step *step)
+{
+    if constexpr (D <= 128) {
+        int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group);
+        int64_t tiles = step->bound_tokens * heads / prefill_shape<D, 2>::ROWS * w->kv_heads;
+        if (tiles > 3 * step->n_processors / 2) return launch<T, D, 2>(w, step);
+    }
+    return launch<T, D, 1>(w, step);
 }
 
 template <typename T>
@@ -379,7 +406,7 @@ static tsr_status prefill(const tsr_attention_work *w, const tsr_cuda_step *step
 {
 #define TSR_PREFILL_SIZE(D)                                                                                  \
     case D:                                                                                                  \
-        return launch<T, D>(w, step);
+        return choose<T, D>(w, step);
     switch (w->head_dim) {
         TSR_ATTENTION_SIZES(TSR_PREFILL_SIZE)
     }
