@@ -103,14 +103,18 @@ static __device__ __forceinline__ tsr_vector<T> tsr_rotated_vector(const T *x, i
     tsr_vector<T> v = tsr_load_vector(x + d), r;
     if (d >= dims) return v;
     int half = dims / 2;
-    if (!interleaved && half % N == 0) {
+    if (!interleaved && half % N == 0 && (uintptr_t)angles % 16 == 0) {
         bool second = d >= half;
         tsr_vector<T> other = tsr_load_vector(x + (second ? d - half : d + half));
         const float *c = angles + (second ? d - half : d);
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            float turned = tsr_float(other.x[i]) * c[half + i];
-            r.x[i] = tsr_round<T>(tsr_float(v.x[i]) * c[i] + (second ? turned : -turned));
+        for (int i = 0; i < N; i += 4) {
+            tsr_vector<float> cosine = tsr_load_vector(c + i), sine = tsr_load_vector(c + half + i);
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                float turned = tsr_float(other.x[i + j]) * sine.x[j];
+                r.x[i + j] = tsr_round<T>(tsr_float(v.x[i + j]) * cosine.x[j] + (second ? turned : -turned));
+            }
         }
         return r;
     }

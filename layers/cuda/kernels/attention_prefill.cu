@@ -151,6 +151,7 @@ template <typename T, int D, int F>
 static __device__ __forceinline__ void load_queries(const tsr_attention_work &w, const prefill_part &p, T *q)
 {
     enum { N = 8, VECTORS = D / N, LD = prefill_shape<D, F>::LD, ROWS = prefill_shape<D, F>::ROWS };
+#pragma unroll 4
     for (int i = threadIdx.x; i < ROWS * VECTORS; i += PREFILL_THREADS) {
         int row = i / VECTORS, d = i % VECTORS * N, at = p.row + row;
         tsr_vector<T> x = {};
