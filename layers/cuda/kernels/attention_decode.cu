@@ -433,22 +433,20 @@ static __global__ void __launch_bounds__(DECODE_THREADS, D <= 128 && NT == 1 ? 2
     T *q = (T *)shared, *new_k = q + NT * COLUMNS * (D + QUERY_PAD), *new_v = new_k + D;
     float *m = (float *)(new_v + D), *l = m + DECODE_WARPS * NT * COLUMNS, *o = l + DECODE_WARPS * NT * COLUMNS;
     decode_part p;
-    /* In a step of single tokens, all that is read before the wait is the step's record and what earlier steps cached:
-     * both were there before the step began. */
-    bool early = w.append;
-    if (!early) tsr_grid_wait();
     tsr_grid_release();
+    /* Before the wait, only the step's record is read, and in a step of single tokens what earlier steps cached: both were
+     * there before the step began. */
     bool any = find_part<D, NT>(w, &p);
-
     int key = p.begin + (int)(threadIdx.x / TSR_WARP) * decode_shape<D>::WARP_KEYS;
     int32_t page[SUBTILES];
     decode_tile<D, SUBTILES> tile;
+    if (any) find_pages(w, p, key, page);
+    if (!w.append) tsr_grid_wait();
     if (any) {
-        find_pages(w, p, key, page);
         load_keys<T>(w, p, key, page, &tile);
         load_values<T>(w, p, key, page, &tile);
     }
-    if (early) tsr_grid_wait(); /* blocks without work too: this kernel may not end before its predecessor */
+    if (w.append) tsr_grid_wait(); /* blocks without work too: this kernel may not end before its predecessor */
     if (!any) return;
     stage<T, D, NT>(w, p, q, new_k, new_v);
     __syncthreads();

@@ -340,12 +340,13 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, D <= 128 ? 2 : 1)
     T *q = (T *)shared, *k = q + prefill_shape<D, F>::ROWS * LD, *v = k + 2 * KEYS * LD;
     int warp_row = (int)(threadIdx.x / TSR_WARP) * prefill_shape<D, F>::WARP_ROWS;
     prefill_part p;
-    tsr_grid_wait();
-    tsr_grid_release();
-    if (!find_part(w, prefill_shape<D, F>::ROWS, &p)) return;
-
     int32_t page[2];
-    find_pages(w, p, p.begin, page);
+    tsr_grid_release();
+    bool any = find_part(w, prefill_shape<D, F>::ROWS, &p);
+    if (any) find_pages(w, p, p.begin, page);
+    tsr_grid_wait(); /* so far only the step's record was read, which was there before the step began */
+    if (!any) return;
+
     copy_tile<T, D, F>(w, p, p.begin, page, k, v);
     find_pages(w, p, p.begin + KEYS, page);
     load_queries<T, D, F>(w, p, q);
@@ -390,14 +391,14 @@ static tsr_status launch(const tsr_attention_work *w, const tsr_cuda_step *step)
     return tsr_launch(step, "attention: prefill", grid, dim3(PREFILL_THREADS), shared, prefill_tile<T, D, F>, *w);
 }
 
-/* Large tiles, unless there are so few that processors would have one or none. */
+/* Large tiles, unless there are so few that all run at once: then the longest would be waited for. */
 template <typename T, int D>
 static tsr_status choose(const tsr_attention_work *w, const tsr_cuda_step *step)
 {
     if constexpr (D <= 128) {
         int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group);
         int64_t tiles = step->bound_tokens * heads / prefill_shape<D, 2>::ROWS * w->kv_heads;
-        if (tiles > 3 * step->n_processors / 2) return launch<T, D, 2>(w, step);
+        if (tiles > 2 * step->n_processors) return launch<T, D, 2>(w, step);
     }
     return launch<T, D, 1>(w, step);
 }
