@@ -86,5 +86,6 @@ tsr_status tsr_cuda_attention(const tsr_cuda_call *call, const tsr_cuda_step *st
     TSR_TRY(tsr_attention_append(&w, dtype, step));
     w.skip_singles = step->bound_sequences > 1;
     if (w.skip_singles) TSR_TRY(tsr_attention_decode(&w, dtype, step));
+    if (tsr_attention_has_wgmma(w.head_dim)) return tsr_attention_wgmma(&w, dtype, step);
     return tsr_attention_prefill(&w, dtype, step);
 }

@@ -3,6 +3,7 @@
  *   attention_append.cu   this step's k and v into the pages of the cache, k rotated on its way
  *   attention_decode.cu   sequences with one token in this step: the keys are split over blocks
  *   attention_prefill.cu  sequences with several: tiles of query rows
+ *   attention_wgmma.cu    the same, faster, for some head sizes on architecture 9.0a
  *   attention_simple.cu   any sizes, any dtype: a block per token and head
  *
  * All walk the keys with a running softmax: m' = max(m, max_j s_j), p_j = 2^(s_j - m'), l = l 2^(m - m') + sum p_j,
@@ -49,6 +50,9 @@ bool tsr_attention_is_fast(const tsr_cuda_call *call);
 tsr_status tsr_attention_append(const tsr_attention_work *w, tsr_dtype dtype, const tsr_cuda_step *step);
 tsr_status tsr_attention_decode(const tsr_attention_work *w, tsr_dtype dtype, const tsr_cuda_step *step);
 tsr_status tsr_attention_prefill(const tsr_attention_work *w, tsr_dtype dtype, const tsr_cuda_step *step);
+/* Is there a kernel for this device that does what tsr_attention_prefill does, and faster? */
+bool tsr_attention_has_wgmma(int head_dim);
+tsr_status tsr_attention_wgmma(const tsr_attention_work *w, tsr_dtype dtype, const tsr_cuda_step *step);
 tsr_status tsr_attention_simple(const tsr_attention_work *w, tsr_dtype dtype, const tsr_cuda_step *step);
 
 /* Into how many pieces the keys of a sequence are cut at most, in a step of `sequences`. */
