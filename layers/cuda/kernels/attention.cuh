@@ -66,7 +66,7 @@ static inline int tsr_attention_heads_per_kv(int heads, int group)
     return heads < group ? heads : group;
 }
 
-/* f<T, D>() for T float16 or bfloat16 and a head size that tsr_attention_is_fast allows. */
+/* X(D) for the head sizes that the tensor core kernels are made for */
 #define TSR_ATTENTION_SIZES(X) X(64) X(80) X(96) X(112) X(128) X(256)
 
 /* --- On the device --- */
