@@ -38,6 +38,10 @@ static tsr_status print_attention(const tsr_attrs *a, tsr_text *t)
     if (a->attention.first_head || a->attention.first_kv)
         TSR_TRY(
             tsr_text_format(t, ", from head %d, kv head %d", a->attention.first_head, a->attention.first_kv));
+    if (a->attention.rotary_dim > 0)
+        TSR_TRY(tsr_text_format(t, ", %d rotated, %s, table %d", a->attention.rotary_dim,
+                                a->attention.style == TSR_ROPE_HALF ? "half" : "interleaved",
+                                a->attention.rope));
     return a->attention.window ? tsr_text_format(t, ", window %ld", a->attention.window) : TSR_OK;
 }
 

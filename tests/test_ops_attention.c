@@ -1,8 +1,10 @@
 /* test_ops_attention.c: attention over pages against a float64 loop that has no pages, for every cache dtype,
  * instruction set and thread count: several sequences, prompts in chunks, windows, grouped heads, shards of
- * heads.
+ * heads, rotation of q and k.
  */
 #include "ops_common.h"
+
+#include <stdbool.h>
 
 enum { SEQUENCES = 3, PAGE = 8, MAX_PAGES = 64 };
 
@@ -11,13 +13,21 @@ typedef struct model {
     long window;
 } model;
 
+typedef struct rotation {
+    int dims; /* 0: q and k come as they are */
+    tsr_rope_style style;
+    bool quarter_turns; /* angles whose rotation rounds nothing: for caches of 16 bits */
+} rotation;
+
 /* Everything one test case needs: whole q, k, v of each sequence and where its pages lie. */
 typedef struct scene {
     model m;
+    rotation turn;
     tsr_dtype dtype;
     int32_t length[SEQUENCES]; /* tokens of each sequence in the end */
     tsr_operand q[SEQUENCES], k[SEQUENCES], v[SEQUENCES];
-    double *want[SEQUENCES]; /* [length][heads * value_dim] */
+    tsr_operand raw_q[SEQUENCES], raw_k[SEQUENCES]; /* not yet rotated */
+    double *want[SEQUENCES];                        /* [length][heads * value_dim] */
     int32_t pages[SEQUENCES][MAX_PAGES];
     tsr_cache_data cache;
 } scene;
@@ -31,6 +41,42 @@ static void round_operand(tsr_dtype dtype, tsr_operand *x, int64_t rows)
             tsr_from_f32(dtype, &x->data[r * x->ld + c], &raw, 1);
             tsr_to_f32(dtype, &raw, &x->data[r * x->ld + c], 1);
         }
+}
+
+static void angle_of(const rotation *turn, int32_t position, int i, float *cosine, float *sine)
+{
+    double angle = turn->quarter_turns ? 0 : position * pow(0.7, i + 1);
+    int quarters = turn->quarter_turns ? (position + i) % 4 : 0;
+    *cosine = turn->quarter_turns ? (float)(quarters == 0) - (float)(quarters == 2) : (float)cos(angle);
+    *sine = turn->quarter_turns ? (float)(quarters == 1) - (float)(quarters == 3) : (float)sin(angle);
+}
+
+static void rotate_operand(const model *m, const rotation *turn, tsr_operand *x, int64_t rows)
+{
+    int half = turn->dims / 2;
+    for (int64_t i = 0; i < rows * (x->cols / m->head_dim) * half; i++) {
+        int64_t r = i / half / (x->cols / m->head_dim), h = i / half % (x->cols / m->head_dim);
+        int j = (int)(i % half), first = turn->style == TSR_ROPE_HALF ? j : 2 * j;
+        float *a = x->data + r * x->ld + h * m->head_dim + first;
+        float *b = a + (turn->style == TSR_ROPE_HALF ? half : 1), cosine, sine;
+        angle_of(turn, (int32_t)r, j, &cosine, &sine);
+        double turned = (double)*a * cosine - (double)*b * sine;
+        *b = (float)((double)*b * cosine + (double)*a * sine);
+        *a = (float)turned;
+    }
+}
+
+/* The tables of a step's tokens: [T][rotary_dim] */
+static float *make_angles(const rotation *turn, const tsr_step *step)
+{
+    float *angles = aligned((int64_t)step->n_tokens * turn->dims * 4);
+    for (int32_t t = 0; t < step->n_tokens; t++) {
+        const tsr_step_sequence *s = &step->sequences[step->sequence[t]];
+        float *row = angles + (int64_t)t * turn->dims;
+        for (int i = 0; i < turn->dims / 2; i++)
+            angle_of(turn, s->position + t - s->first_token, i, row + i, row + turn->dims / 2 + i);
+    }
+    return angles;
 }
 
 static double dot(const float *a, const float *b, int n)
@@ -66,9 +112,9 @@ static void reference_head(const scene *s, int q, int32_t i, int h)
 }
 
 /* Pages of the sequences are dealt in turn and from the top down, so that none are neighbours. */
-static scene make_scene(const model *m, tsr_dtype dtype, const int32_t *length)
+static scene make_scene(const model *m, const rotation *turn, tsr_dtype dtype, const int32_t *length)
 {
-    scene s = {.m = *m, .dtype = dtype};
+    scene s = {.m = *m, .turn = *turn, .dtype = dtype};
     int n_pages = SEQUENCES * MAX_PAGES;
     for (int q = 0; q < SEQUENCES; q++) {
         s.length[q] = length[q];
@@ -77,6 +123,12 @@ static scene make_scene(const model *m, tsr_dtype dtype, const int32_t *length)
         s.v[q] = make_operand(length[q], m->kv_heads * m->value_dim, 1);
         round_operand(dtype, &s.k[q], length[q]);
         round_operand(dtype, &s.v[q], length[q]);
+        s.raw_q[q] = copy_operand(&s.q[q], length[q]);
+        s.raw_k[q] = copy_operand(&s.k[q], length[q]);
+        if (turn->dims > 0) {
+            rotate_operand(m, turn, &s.q[q], length[q]);
+            rotate_operand(m, turn, &s.k[q], length[q]);
+        }
         s.want[q] = aligned((int64_t)length[q] * m->heads * m->value_dim * 8 + 8);
         for (int32_t i = 0; i < length[q]; i++)
             for (int h = 0; h < m->heads; h++) reference_head(&s, q, i, h);
@@ -99,6 +151,8 @@ static void free_scene(scene *s)
         free(s->q[q].data);
         free(s->k[q].data);
         free(s->v[q].data);
+        free(s->raw_q[q].data);
+        free(s->raw_k[q].data);
         free(s->want[q]);
     }
     free(s->cache.k);
@@ -141,8 +195,8 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
     double *want = aligned((int64_t)tokens * out.cols * 8);
     for (int i = 0; i < n; i++) {
         tsr_step_sequence *seq = &sequences[i];
-        copy_rows(&q, seq->first_token, &s->q[which[i]], seq->position, seq->n_tokens);
-        copy_rows(&k, seq->first_token, &s->k[which[i]], seq->position, seq->n_tokens);
+        copy_rows(&q, seq->first_token, &s->raw_q[which[i]], seq->position, seq->n_tokens);
+        copy_rows(&k, seq->first_token, &s->raw_k[which[i]], seq->position, seq->n_tokens);
         copy_rows(&v, seq->first_token, &s->v[which[i]], seq->position, seq->n_tokens);
         memcpy(want + seq->first_token * out.cols, s->want[which[i]] + seq->position * out.cols,
                (size_t)(seq->n_tokens * out.cols) * 8);
@@ -160,8 +214,15 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
     call.attrs.attention.first_kv = m->first_kv;
     call.attrs.attention.scale = (float)scale_of(m);
     call.attrs.attention.window = m->window;
+    call.attrs.attention.rotary_dim = s->turn.dims;
+    call.attrs.attention.style = s->turn.style;
+    call.attrs.attention.rope = 1;
+    float *angles = make_angles(&s->turn, &step);
+    step.rope = (const float *const[]){NULL, angles};
     run_call(set, &call, &step, threads);
     check_close("attention", set->isa, &out, want, tokens, 1, tolerance(set, s->dtype));
+    check_guards("attention (q)", set->isa, &q, tokens);
+    free(angles);
     free(q.data);
     free(k.data);
     free(v.data);
@@ -175,9 +236,9 @@ static const int32_t lengths[][SEQUENCES] = {{1, 40, 7}, {100, 1, 33}, {33, 64, 
 static const int32_t chunks[][SEQUENCES] = {{1000, 1000, 1000}, {1, 1, 1}, {17, 1, 33}, {3, 100, 1}};
 
 /* Every way of chunking on every set; the number of threads goes round with both. */
-static void check_scene(const model *m, tsr_dtype dtype, const int32_t *length)
+static void check_turning(const model *m, const rotation *turn, tsr_dtype dtype, const int32_t *length)
 {
-    scene s = make_scene(m, dtype, length);
+    scene s = make_scene(m, turn, dtype, length);
     FOR_EACH_SET (set)
         for (int c = 0; c < (int)(sizeof chunks / sizeof chunks[0]); c++) {
             int32_t done[SEQUENCES] = {0};
@@ -191,6 +252,11 @@ static void check_scene(const model *m, tsr_dtype dtype, const int32_t *length)
     free_scene(&s);
 }
 
+static void check_scene(const model *m, tsr_dtype dtype, const int32_t *length)
+{
+    check_turning(m, &(rotation){0}, dtype, length);
+}
+
 static const model models[] = {
     /* heads kv dim value group first_head first_kv window */
     {3, 3, 4, 4, 1, 0, 0, 0},    {4, 2, 10, 10, 2, 0, 0, 0},  {9, 3, 64, 64, 3, 0, 0, 0},
@@ -198,6 +264,29 @@ static const model models[] = {
     {2, 1, 33, 7, 8, 0, 0, 9},   {4, 2, 20, 20, 3, 7, 2, 0}, /* heads 7 .. 10 of kv heads 2 and 3 */
     {5, 3, 12, 12, 2, 3, 1, 13}, {70, 1, 8, 8, 71, 1, 0, 0}, /* more heads than rows of a piece */
 };
+
+static const struct {
+    model m;
+    rotation turn;
+} rotating[] = {
+    {{4, 2, 16, 16, 2, 0, 0, 0}, {16, TSR_ROPE_HALF, false}},
+    {{4, 2, 20, 24, 3, 7, 2, 0}, {10, TSR_ROPE_HALF, false}}, /* heads 7 .. 10 of kv heads 2 and 3 */
+    {{3, 3, 10, 10, 1, 0, 0, 9}, {6, TSR_ROPE_INTERLEAVED, false}},
+    {{9, 3, 64, 64, 3, 0, 0, 0}, {64, TSR_ROPE_INTERLEAVED, false}},
+};
+
+/* q and k come unrotated. A cache of 16 bits rounds k after its rotation, which must not decide how. */
+static void test_rotating(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof rotating / sizeof rotating[0]; i++) {
+        rotation turn = rotating[i].turn;
+        check_turning(&rotating[i].m, &turn, TSR_F32, lengths[1]);
+        turn.quarter_turns = true;
+        check_turning(&rotating[i].m, &turn, TSR_F16, lengths[0]);
+        check_turning(&rotating[i].m, &turn, TSR_BF16, lengths[1]);
+    }
+}
 
 static void check_dtype(tsr_dtype dtype, size_t which_length)
 {
@@ -245,8 +334,8 @@ static void test_wide(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),  cmocka_unit_test(test_f16),
                                        cmocka_unit_test(test_bf16), cmocka_unit_test(test_long),
-                                       cmocka_unit_test(test_wide)};
+                                       cmocka_unit_test(test_wide), cmocka_unit_test(test_rotating)};
     return cmocka_run_group_tests(tests, report_isas, NULL);
 }
