@@ -1,0 +1,247 @@
+/* reduce_peers.cuh: what the kernels of reduce_peers.h share: counting collectives, waiting for peers, and a row held
+ * in the registers of a block. */
+#ifndef TSR_LAYERS_CUDA_KERNELS_REDUCE_PEERS_CUH
+#define TSR_LAYERS_CUDA_KERNELS_REDUCE_PEERS_CUH
+
+#include "layers/cuda/device.cuh"
+#include "layers/cuda/kernels/reduce_peers.h"
+
+/* --- Which collective this is --- */
+
+struct tsr_reduce_turn {
+    unsigned long long number; /* from 1 */
+    unsigned flag;             /* says "of this collective"; never 0; comes again after 2^31 - 1 of them */
+    int half;
+    bool failed; /* an earlier one failed: do nothing */
+};
+
+/* A thread of each block takes part once, in any order: together the blocks of a launch add 2^16, and not before the
+ * last of them does the sum carry into the number. So each block reads the number and none reads a later one. */
+static __device__ __forceinline__ tsr_reduce_turn tsr_reduce_take(const tsr_reduce_team &team)
+{
+    unsigned long long add = blockIdx.x == 0 ? (1ull << 16) - (gridDim.x - 1) : 1;
+    unsigned long long before = atomicAdd(&team.state->turns, add) >> 16;
+    tsr_reduce_turn t;
+    t.number = before + 1;
+    t.flag = (unsigned)(before % 0x7FFFFFFF) + 1;
+    t.half = (int)(before & 1);
+    t.failed = *(volatile unsigned *)&team.state->failed != 0;
+    return t;
+}
+
+/* --- Waiting --- */
+
+static __device__ __forceinline__ unsigned long long tsr_reduce_clock(void)
+{
+    unsigned long long ns;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns));
+    return ns;
+}
+
+/* The patience of one thread through a whole launch. */
+struct tsr_reduce_patience {
+    unsigned spins;
+    unsigned long long begin; /* of this wait; 0: not looked yet */
+    bool lost;
+};
+
+/* Now and then: is there a reason to stop waiting for `peer`? */
+static __device__ __noinline__ void tsr_reduce_look(const tsr_reduce_team &team, unsigned long long number,
+                                                    int peer, tsr_reduce_patience *p)
+{
+    unsigned long long now = tsr_reduce_clock();
+    if (p->begin == 0) p->begin = now;
+    if (now - p->begin > team.limit || team.notice->abort) {
+        team.notice->missing[peer] = 1;
+        team.notice->number = number;
+        __threadfence_system();
+        team.notice->failed = 1;
+        *(volatile unsigned *)&team.state->failed = 1;
+    }
+    p->lost = *(volatile unsigned *)&team.state->failed != 0;
+}
+
+/* One turn of a wait; false: give up, here and in all later waits. */
+static __device__ __forceinline__ bool tsr_reduce_patient(const tsr_reduce_team &team,
+                                                          unsigned long long number, int peer,
+                                                          tsr_reduce_patience *p)
+{
+    if (p->lost) return false;
+    if (++p->spins % 1024 == 0) tsr_reduce_look(team, number, peer, p);
+    return !p->lost;
+}
+
+/* --- A row in registers: thread t holds vectors t, t + blockDim.x, ... K at most --- */
+
+template <typename T, int K> struct tsr_reduce_row {
+    enum { N = tsr_vector<T>::N };
+    float x[K][N];
+};
+
+template <typename T> static __device__ __forceinline__ bool tsr_reduce_aligned(const void *data, int64_t ld)
+{
+    return (((uintptr_t)data | (uintptr_t)(ld * (int64_t)sizeof(T))) & 15) == 0;
+}
+
+/* Vector i of a row of `cols`; zeros beyond. */
+template <typename T>
+static __device__ __forceinline__ tsr_vector<T> tsr_reduce_read(const T *row, bool aligned, int64_t i,
+                                                                int64_t cols)
+{
+    const int N = tsr_vector<T>::N;
+    if (aligned && (i + 1) * N <= cols) return tsr_load_vector(row + i * N);
+    tsr_vector<T> v;
+    for (int j = 0; j < N; j++) v.x[j] = i * N + j < cols ? row[i * N + j] : tsr_round<T>(0.0f);
+    return v;
+}
+
+template <typename T>
+static __device__ __forceinline__ void tsr_reduce_write(T *row, bool aligned, int64_t i, int64_t cols,
+                                                        const tsr_vector<T> &v)
+{
+    const int N = tsr_vector<T>::N;
+    if (aligned && (i + 1) * N <= cols) {
+        tsr_store_vector(row + i * N, v);
+        return;
+    }
+    for (int j = 0; j < N; j++)
+        if (i * N + j < cols) row[i * N + j] = v.x[j];
+}
+
+template <typename T>
+static __device__ __forceinline__ void tsr_reduce_add(float *sum, const tsr_vector<T> &v)
+{
+    for (int j = 0; j < tsr_vector<T>::N; j++) sum[j] += tsr_float(v.x[j]);
+}
+
+/* Weights of the norm for the columns a thread holds. */
+template <typename T, int K> struct tsr_reduce_weights {
+    enum { N = tsr_vector<T>::N };
+    float w[K][N], b[K][N];
+};
+
+template <int N>
+static __device__ __forceinline__ void tsr_reduce_floats(const float *p, int64_t i, int64_t cols, float absent,
+                                                         float *out)
+{
+    if (p && (i + 1) * N <= cols) {
+        for (int j = 0; j < N; j += 4) {
+            tsr_vector<float> v = tsr_load_vector(p + i * N + j);
+            for (int k = 0; k < 4; k++) out[j + k] = v.x[k];
+        }
+        return;
+    }
+    for (int j = 0; j < N; j++) out[j] = p && i * N + j < cols ? p[i * N + j] : absent;
+}
+
+template <typename T, int K>
+static __device__ __forceinline__ void tsr_reduce_load_weights(const tsr_reduce_rows &a,
+                                                               tsr_reduce_weights<T, K> *weights)
+{
+    for (int k = 0; k < K; k++) {
+        int64_t i = threadIdx.x + (int64_t)k * blockDim.x;
+        tsr_reduce_floats<tsr_vector<T>::N>(a.w, i, a.cols, 1, weights->w[k]);
+        tsr_reduce_floats<tsr_vector<T>::N>(a.b, i, a.cols, 0, weights->b[k]);
+    }
+}
+
+/* The norm of the row in registers (formulas: layers/ops.h), variance around the mean; by the whole block. */
+template <typename T, int K>
+static __device__ __forceinline__ void tsr_reduce_norm(const tsr_reduce_rows &a, int row,
+                                                       tsr_reduce_row<T, K> &values,
+                                                       const tsr_reduce_weights<T, K> &weights, float *scratch)
+{
+    const int N = tsr_vector<T>::N;
+    T *to = (T *)a.normed + row * a.normed_ld;
+    bool aligned = tsr_reduce_aligned<T>(a.normed, a.normed_ld);
+    float mean = 0, squares = 0;
+    if (a.norm == TSR_NORM_LAYER) {
+        for (int k = 0; k < K; k++)
+            for (int j = 0; j < N; j++) mean += values.x[k][j];
+        mean = tsr_block_sum(mean, scratch) / (float)a.cols;
+    }
+    for (int k = 0; k < K; k++)
+        for (int j = 0; j < N; j++) {
+            int64_t c = (threadIdx.x + (int64_t)k * blockDim.x) * N + j;
+            float d = c < a.cols ? values.x[k][j] - mean : 0;
+            squares += d * d;
+        }
+    float scale = rsqrtf(tsr_block_sum(squares, scratch) / (float)a.cols + a.eps);
+    for (int k = 0; k < K; k++) {
+        tsr_vector<T> v;
+        for (int j = 0; j < N; j++)
+            v.x[j] = tsr_round<T>((values.x[k][j] - mean) * scale * weights.w[k][j] + weights.b[k][j]);
+        tsr_reduce_write(to, aligned, threadIdx.x + (int64_t)k * blockDim.x, a.cols, v);
+    }
+}
+
+/* Vector k of the sum: rounded, stored, and kept as the number it was rounded to. */
+template <typename T, int K>
+static __device__ __forceinline__ tsr_vector<T> tsr_reduce_keep(const tsr_reduce_rows &a, int row, int64_t cols,
+                                                                int k, tsr_reduce_row<T, K> &values)
+{
+    tsr_vector<T> v;
+    for (int j = 0; j < tsr_vector<T>::N; j++) {
+        v.x[j] = tsr_round<T>(values.x[k][j]);
+        values.x[k][j] = tsr_float(v.x[j]);
+    }
+    tsr_reduce_write((T *)a.sum + row * a.sum_ld, tsr_reduce_aligned<T>(a.sum, a.sum_ld),
+                     threadIdx.x + (int64_t)k * blockDim.x, cols, v);
+    return v;
+}
+
+static __device__ __forceinline__ int64_t tsr_reduce_cols(const tsr_reduce_rows &a, int row)
+{
+    return row == a.rows - 1 ? a.last_cols : a.cols;
+}
+
+/* --- Launches --- */
+
+typedef struct tsr_reduce_shape {
+    int64_t vectors; /* of a row */
+    int per_thread, threads;
+} tsr_reduce_shape;
+
+/* 1, 2 or 4 vectors a thread: the fewest that keep the block within `threads` threads. */
+static inline tsr_reduce_shape tsr_reduce_shape_of(tsr_dtype dtype, int64_t cols, int threads)
+{
+    tsr_reduce_shape s = {};
+    int64_t each = 16 / tsr_dtype_bytes(dtype);
+    s.vectors = (cols + each - 1) / each;
+    s.per_thread = s.vectors <= threads ? 1 : s.vectors <= 2 * threads ? 2 : 4;
+    int64_t wanted = (s.vectors + s.per_thread - 1) / s.per_thread;
+    s.threads = (int)((wanted + TSR_WARP - 1) / TSR_WARP * TSR_WARP);
+    return s;
+}
+
+/* Calls f with K as a compile-time constant. */
+#define TSR_REDUCE_BY_K(per_thread, K, ...)                                                                  \
+    [&]() -> tsr_status {                                                                                    \
+        if ((per_thread) == 1) {                                                                             \
+            constexpr int K = 1;                                                                             \
+            __VA_ARGS__;                                                                                     \
+        }                                                                                                    \
+        if ((per_thread) == 2) {                                                                             \
+            constexpr int K = 2;                                                                             \
+            __VA_ARGS__;                                                                                     \
+        }                                                                                                    \
+        constexpr int K = 4;                                                                                 \
+        __VA_ARGS__;                                                                                         \
+    }()
+
+/* Blocks of this kernel that can be on the device at once, at most `wanted`. */
+template <typename Kernel>
+static tsr_status tsr_reduce_grid(Kernel kernel, int threads, int per_processor, const tsr_cuda_step *step,
+                                  int64_t wanted, int *grid)
+{
+    int fit = 0;
+    tsr_status s = tsr_cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, kernel, threads, 0),
+                                  "blocks of a collective");
+    if (s != TSR_OK) return s;
+    if (per_processor > 0 && per_processor < fit) fit = per_processor;
+    int64_t most = (int64_t)fit * step->n_processors;
+    *grid = (int)(wanted < most ? wanted : most);
+    return TSR_OK;
+}
+
+#endif
