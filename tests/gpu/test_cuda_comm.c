@@ -1,6 +1,7 @@
 /* test_cuda_comm.c: sums over the GPUs of a job, held against loops on the CPU. Every rank knows the numbers of all
  * (they are a function of rank and place), so each checks its results alone; that all have the same bits is checked by
- * comparing digests. Under mpirun -n N with N GPUs; alone it tests what a single rank does. */
+ * comparing digests. Under mpirun -n N with N GPUs; alone it tests what a single rank does. TSR_TEST_ONLY: a pattern of
+ * test names. */
 #include "support_gpu.h"
 
 #include "base/memory.h"
@@ -492,6 +493,7 @@ int main(void)
     const char *ranks = getenv("TSR_TEST_RANKS");
     need_gpus(ranks && !getenv("TSR_TEST_SHARE_GPUS") ? atoi(ranks) : 1);
     begin_rank(&gpu);
+    if (getenv("TSR_TEST_ONLY")) cmocka_set_test_filter(getenv("TSR_TEST_ONLY"));
     int failed = gpu.size > 1 ? cmocka_run_group_tests(of_many, NULL, NULL)
                               : cmocka_run_group_tests(of_one, NULL, NULL);
     end_rank(&gpu);

@@ -46,8 +46,8 @@ struct tsr_reduce_patience {
 };
 
 /* Now and then: is there a reason to stop waiting for `peer`? */
-static __device__ __noinline__ void tsr_reduce_look(const tsr_reduce_team &team, unsigned long long number,
-                                                    int peer, tsr_reduce_patience *p)
+static __device__ __forceinline__ void tsr_reduce_look(const tsr_reduce_team &team, unsigned long long number,
+                                                       int peer, tsr_reduce_patience *p)
 {
     unsigned long long now = tsr_reduce_clock();
     if (p->begin == 0) p->begin = now;
@@ -114,12 +114,6 @@ static __device__ __forceinline__ void tsr_reduce_add(float *sum, const tsr_vect
     for (int j = 0; j < tsr_vector<T>::N; j++) sum[j] += tsr_float(v.x[j]);
 }
 
-/* Weights of the norm for the columns a thread holds. */
-template <typename T, int K> struct tsr_reduce_weights {
-    enum { N = tsr_vector<T>::N };
-    float w[K][N], b[K][N];
-};
-
 template <int N>
 static __device__ __forceinline__ void tsr_reduce_floats(const float *p, int64_t i, int64_t cols, float absent,
                                                          float *out)
@@ -134,22 +128,25 @@ static __device__ __forceinline__ void tsr_reduce_floats(const float *p, int64_t
     for (int j = 0; j < N; j++) out[j] = p && i * N + j < cols ? p[i * N + j] : absent;
 }
 
-template <typename T, int K>
-static __device__ __forceinline__ void tsr_reduce_load_weights(const tsr_reduce_rows &a,
-                                                               tsr_reduce_weights<T, K> *weights)
+/* Weights of the norm for the columns of one vector. */
+template <typename T> struct tsr_reduce_weights {
+    float w[tsr_vector<T>::N], b[tsr_vector<T>::N];
+};
+
+template <typename T>
+static __device__ __forceinline__ void tsr_reduce_load_weights(const tsr_reduce_rows &a, int64_t i,
+                                                               tsr_reduce_weights<T> *weights)
 {
-    for (int k = 0; k < K; k++) {
-        int64_t i = threadIdx.x + (int64_t)k * blockDim.x;
-        tsr_reduce_floats<tsr_vector<T>::N>(a.w, i, a.cols, 1, weights->w[k]);
-        tsr_reduce_floats<tsr_vector<T>::N>(a.b, i, a.cols, 0, weights->b[k]);
-    }
+    tsr_reduce_floats<tsr_vector<T>::N>(a.w, i, a.cols, 1, weights->w);
+    tsr_reduce_floats<tsr_vector<T>::N>(a.b, i, a.cols, 0, weights->b);
 }
 
-/* The norm of the row in registers (formulas: layers/ops.h), variance around the mean; by the whole block. */
+/* The norm of the row in registers (formulas: layers/ops.h), variance around the mean; by the whole block. `held`: the
+ * weights, where they have been loaded before (K == 1); NULL: not yet. */
 template <typename T, int K>
 static __device__ __forceinline__ void tsr_reduce_norm(const tsr_reduce_rows &a, int row,
                                                        tsr_reduce_row<T, K> &values,
-                                                       const tsr_reduce_weights<T, K> &weights, float *scratch)
+                                                       const tsr_reduce_weights<T> *held, float *scratch)
 {
     const int N = tsr_vector<T>::N;
     T *to = (T *)a.normed + row * a.normed_ld;
@@ -169,9 +166,15 @@ static __device__ __forceinline__ void tsr_reduce_norm(const tsr_reduce_rows &a,
     float scale = rsqrtf(tsr_block_sum(squares, scratch) / (float)a.cols + a.eps);
     for (int k = 0; k < K; k++) {
         tsr_vector<T> v;
+        tsr_reduce_weights<T> weights;
+        int64_t i = threadIdx.x + (int64_t)k * blockDim.x;
+        if (held)
+            weights = *held;
+        else
+            tsr_reduce_load_weights(a, i, &weights);
         for (int j = 0; j < N; j++)
-            v.x[j] = tsr_round<T>((values.x[k][j] - mean) * scale * weights.w[k][j] + weights.b[k][j]);
-        tsr_reduce_write(to, aligned, threadIdx.x + (int64_t)k * blockDim.x, a.cols, v);
+            v.x[j] = tsr_round<T>((values.x[k][j] - mean) * scale * weights.w[j] + weights.b[j]);
+        tsr_reduce_write(to, aligned, i, a.cols, v);
     }
 }
 
@@ -202,13 +205,13 @@ typedef struct tsr_reduce_shape {
     int per_thread, threads;
 } tsr_reduce_shape;
 
-/* 1, 2 or 4 vectors a thread: the fewest that keep the block within `threads` threads. */
+/* 1, 2 or 4 vectors a thread, and at most 1024 threads; 1 only as long as `threads` do. */
 static inline tsr_reduce_shape tsr_reduce_shape_of(tsr_dtype dtype, int64_t cols, int threads)
 {
     tsr_reduce_shape s = {};
     int64_t each = 16 / tsr_dtype_bytes(dtype);
     s.vectors = (cols + each - 1) / each;
-    s.per_thread = s.vectors <= threads ? 1 : s.vectors <= 2 * threads ? 2 : 4;
+    s.per_thread = s.vectors <= threads ? 1 : s.vectors <= 2 * 1024 ? 2 : 4;
     int64_t wanted = (s.vectors + s.per_thread - 1) / s.per_thread;
     s.threads = (int)((wanted + TSR_WARP - 1) / TSR_WARP * TSR_WARP);
     return s;

@@ -39,6 +39,7 @@ static __device__ __forceinline__ void send_row(const tsr_reduce_team &team, con
                                                 int64_t vectors, const tsr_vector<T> *x)
 {
     int64_t row_vectors = (vectors + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
+#pragma unroll 1
     for (int peer = 0; peer < team.size; peer++) {
         if (peer == team.rank) continue;
         uint4 *to = packets_of(team, peer, team.rank, turn.half);
@@ -80,10 +81,12 @@ static __device__ __forceinline__ void add_ranks(const tsr_reduce_team &team, co
         int64_t i = threadIdx.x + (int64_t)k * blockDim.x;
         for (int j = 0; j < tsr_vector<T>::N; j++) values.x[k][j] = 0;
         if (i >= vectors) continue;
-        for (int q = 0; q < team.size; q++)
-            tsr_reduce_add(values.x[k], q == team.rank ? x[k]
-                                                       : receive<T>(team, turn, q,
-                                                                    packet_at(row, row_vectors, i), patience));
+#pragma unroll 1
+        for (int q = 0; q < team.size; q++) {
+            tsr_vector<T> v = x[k];
+            if (q != team.rank) v = receive<T>(team, turn, q, packet_at(row, row_vectors, i), patience);
+            tsr_reduce_add(values.x[k], v);
+        }
     }
 }
 
@@ -100,7 +103,7 @@ static __device__ __forceinline__ void load_row(const void *data, int64_t ld, in
 template <typename T, int K>
 static __device__ __forceinline__ void finish_row(const tsr_reduce_team &team, const tsr_reduce_turn &turn,
                                                   const tsr_reduce_rows &a, int row, int64_t vectors,
-                                                  const tsr_vector<T> *x, tsr_reduce_weights<T, K> &weights,
+                                                  const tsr_vector<T> *x, const tsr_reduce_weights<T> *held,
                                                   tsr_reduce_patience *patience, float *scratch)
 {
     tsr_vector<T> residual[K];
@@ -112,9 +115,7 @@ static __device__ __forceinline__ void finish_row(const tsr_reduce_team &team, c
         if (a.residual) tsr_reduce_add(values.x[k], residual[k]);
         tsr_reduce_keep(a, row, cols, k, values);
     }
-    if (!a.normed) return;
-    if (K > 2) tsr_reduce_load_weights(a, &weights); /* too many to hold all the while */
-    tsr_reduce_norm(a, row, values, weights, scratch);
+    if (a.normed) tsr_reduce_norm(a, row, values, held, scratch);
 }
 
 template <typename T, int K>
@@ -125,10 +126,10 @@ static __global__ void __launch_bounds__(1024)
     __shared__ tsr_reduce_turn turn;
     __shared__ float scratch[TSR_WARP];
     tsr_reduce_patience patience = {};
-    tsr_reduce_weights<T, K> weights;
+    tsr_reduce_weights<T> weights;
     tsr_vector<T> x[K];
     if (threadIdx.x == 0) turn = tsr_reduce_take(team);
-    if (K <= 2 && a.normed) tsr_reduce_load_weights(a, &weights);
+    if (K == 1 && a.normed) tsr_reduce_load_weights(a, threadIdx.x, &weights);
     tsr_grid_wait();
     load_row<T, K>(a.x, a.x_ld, blockIdx.x, tsr_reduce_cols(a, blockIdx.x), x);
     __syncthreads();
@@ -141,7 +142,7 @@ static __global__ void __launch_bounds__(1024)
     }
     for (int row = blockIdx.x; row < a.rows; row += gridDim.x) {
         if (gridDim.x < a.rows) load_row<T, K>(a.x, a.x_ld, row, tsr_reduce_cols(a, row), x);
-        finish_row<T, K>(team, turn, a, row, vectors, x, weights, &patience, scratch);
+        finish_row<T, K>(team, turn, a, row, vectors, x, K == 1 ? &weights : NULL, &patience, scratch);
     }
 }
 

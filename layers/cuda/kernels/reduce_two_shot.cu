@@ -80,15 +80,6 @@ template <typename T, int K> static __device__ __forceinline__ void send_shares(
     }
 }
 
-template <typename T, int K>
-static __device__ __forceinline__ void norm_row(two_shot &w, int row, tsr_reduce_row<T, K> &values)
-{
-    tsr_reduce_weights<T, K> weights;
-    if (!w.a.normed) return;
-    tsr_reduce_load_weights(w.a, &weights);
-    tsr_reduce_norm(w.a, row, values, weights, w.scratch);
-}
-
 /* Our own row of the group: the sum, to all. */
 template <typename T, int K> static __device__ __forceinline__ void add_up(two_shot &w, int group)
 {
@@ -119,7 +110,7 @@ template <typename T, int K> static __device__ __forceinline__ void add_up(two_s
         for (int q = 0; q < team.size; q++)
             if (q != team.rank && vector_of(k) < w.vectors) sum_of(w, q, row)[vector_of(k)] = *(const uint4 *)&v;
     }
-    norm_row<T, K>(w, row, values);
+    if (a.normed) tsr_reduce_norm<T, K>(a, row, values, NULL, w.scratch);
 }
 
 /* All the block has written for others of these groups (-1: none) is there before the flags are. */
@@ -142,11 +133,12 @@ static __device__ __forceinline__ void raise_flags(const two_shot &w, int sent, 
 template <typename T, int K> static __device__ __forceinline__ void take_in(two_shot &w, int group)
 {
     const tsr_reduce_team &team = w.team;
+    const tsr_reduce_rows &a = w.a;
     int first = group * team.size, mine = first + (int)threadIdx.x;
-    if (threadIdx.x < team.size && threadIdx.x != team.rank && mine < w.a.rows)
+    if (threadIdx.x < team.size && threadIdx.x != team.rank && mine < a.rows)
         wait_flag(w, sum_flag(w, team.rank, mine), threadIdx.x);
     __syncthreads();
-    for (int row = first; row < first + team.size && row < w.a.rows; row++) {
+    for (int row = first; row < first + team.size && row < a.rows; row++) {
         if (row == first + team.rank) continue;
         tsr_reduce_row<T, K> values;
         tsr_vector<T> v[K];
@@ -157,14 +149,14 @@ template <typename T, int K> static __device__ __forceinline__ void take_in(two_
         }
         for (int k = 0; k < K; k++) {
             for (int j = 0; j < tsr_vector<T>::N; j++) values.x[k][j] = tsr_float(v[k].x[j]);
-            tsr_reduce_keep(w.a, row, tsr_reduce_cols(w.a, row), k, values);
+            tsr_reduce_keep(a, row, tsr_reduce_cols(a, row), k, values);
         }
-        norm_row<T, K>(w, row, values);
+        if (a.normed) tsr_reduce_norm<T, K>(a, row, values, NULL, w.scratch);
     }
 }
 
 template <typename T, int K>
-static __global__ void __launch_bounds__(K == 4 ? 1024 : 512)
+static __global__ void __launch_bounds__(K == 1 ? 512 : 1024)
     two_shot_rows(const __grid_constant__ tsr_reduce_team team, const __grid_constant__ tsr_reduce_rows a,
                   int64_t vectors, int groups)
 {
