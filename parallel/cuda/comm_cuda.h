@@ -33,8 +33,10 @@ typedef struct tsr_cuda_comm_options {
         max_bytes;    /* the largest vector expected: tokens of a step x hidden size x bytes of a value. Sizes
                                 the buffers, some 5 times that, 320 MiB at most; larger vectors go in pieces. 0: 16 MiB */
     const char *kind; /* NULL: choose; "ipc" or "nccl": that one, or TSR_ERR_USAGE */
-    int64_t push_bytes;       /* for measurements: up to here vectors go in one trip; 0: the best known */
-    int blocks_per_processor; /* likewise, of large sums */
+    /* For measurements and tests, of ipc; 0: the best known. The terms: layers/cuda/kernels/reduce_peers.h. */
+    int64_t push_bytes; /* up to here vectors are pushed */
+    bool two_trips;     /* larger ones by two_shot, also between 2 ranks */
+    int blocks_per_row, blocks_per_processor;
 } tsr_cuda_comm_options;
 
 /* Collective: the GPU of this rank, among those it sees (CUDA_VISIBLE_DEVICES). Rank i of a node takes GPU i; a launcher

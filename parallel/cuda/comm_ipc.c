@@ -14,14 +14,15 @@ enum {
     LARGE_BYTES = 16 << 20, /* default of max_bytes */
     LARGE_MOST = 64 << 20,
     LARGE_LEAST = 1 << 20,
-    PUSH_ROW = 4 << 10, /* bytes of the rows that a plain vector is cut into */
-    TWO_SHOT_ROW = 8 << 10
+    PUSH_ROW = 2 << 10, /* bytes of the rows that a plain vector is cut into */
+    LARGE_ROW = 8 << 10
 };
 
 typedef struct ipc_comm {
     tsr_cuda_comm_base base;
     tsr_reduce_team team;
     tsr_reduce_notice *notice; /* the same as team.notice, as the host sees it */
+    bool two_trips;            /* of large sums */
 } ipc_comm;
 
 /* Sums -------------------------------------------------------------------------------------------------- */
@@ -42,10 +43,11 @@ static tsr_reduce_rows piece_of(const tsr_reduce_rows *a, int64_t first, int64_t
 
 static tsr_status sum_large(const ipc_comm *c, const tsr_reduce_rows *a, const tsr_cuda_step *step)
 {
-    int64_t most = tsr_reduce_two_shot_rows(&c->team, a->dtype, a->cols);
+    int64_t most =
+        (c->two_trips ? tsr_reduce_two_shot_rows : tsr_reduce_direct_rows)(&c->team, a->dtype, a->cols);
     for (int64_t row = 0; row < a->rows; row += most) {
         tsr_reduce_rows p = piece_of(a, row, tsr_min(most, a->rows - row));
-        TSR_TRY(tsr_reduce_two_shot(&c->team, &p, step));
+        TSR_TRY((c->two_trips ? tsr_reduce_two_shot : tsr_reduce_direct)(&c->team, &p, step));
     }
     return TSR_OK;
 }
@@ -71,7 +73,7 @@ static tsr_status all_reduce(tsr_cuda_comm *comm, void *data, tsr_dtype dtype, i
     if (n == 0) return TSR_OK;
     tsr_reduce_rows a = rows_of_vector(data, dtype, n, PUSH_ROW);
     if (a.rows <= tsr_reduce_push_rows(&c->team, dtype, a.cols)) return tsr_reduce_push(&c->team, &a, step);
-    a = rows_of_vector(data, dtype, n, TWO_SHOT_ROW);
+    a = rows_of_vector(data, dtype, n, LARGE_ROW);
     return sum_large(c, &a, step);
 }
 
@@ -222,6 +224,8 @@ static void plan(ipc_comm *c, const tsr_cuda_comm_options *o, int64_t *bytes)
     int64_t push = o->push_bytes > 0 ? o->push_bytes : PUSH_BYTES / (n - 1);
     int64_t large = o->max_bytes > 0 ? o->max_bytes : LARGE_BYTES;
     c->team.blocks_per_processor = o->blocks_per_processor;
+    c->team.blocks_per_row = o->blocks_per_row;
+    c->two_trips = o->two_trips || n > TSR_REDUCE_FEW;
     c->team.limit = (unsigned long long)(c->base.deadline * 1e9);
     *bytes = tsr_reduce_layout(&c->team, push, tsr_max(tsr_min(large, LARGE_MOST), LARGE_LEAST));
 }

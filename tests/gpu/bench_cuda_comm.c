@@ -1,8 +1,9 @@
 /* bench_cuda_comm.c: what a sum over GPUs costs, to run by hand: mpirun -n N bench_cuda_comm
  *
  * Microseconds of one sum of bfloat16 vectors, median of several runs of many sums one after another: enqueued one by
- * one, and replayed as a graph whose kernels overlap as those of a step do. Columns: NCCL; our kernels, in one trip, in
- * two, as chosen; with residual and norm in the same kernel (rows of 4096). */
+ * one, and replayed as a graph whose kernels overlap as those of a step do. Columns: NCCL; our kernels, by the names of
+ * layers/cuda/kernels/reduce_peers.h; "+norm": with residual and norm in the same kernel (rows of 4096); numbers: blocks
+ * of a row, or of a processor. */
 #include "support_comm.h"
 
 #include <stdio.h>
@@ -107,13 +108,17 @@ int main(void)
 {
     contender all[] = {
         {"nccl", {.kind = "nccl"}, false, MOST, NULL},
-        {"one trip", {.kind = "ipc", .push_bytes = 4 << 20}, false, 4 << 20, NULL},
-        {"two trips", {.kind = "ipc", .push_bytes = 256}, false, MOST, NULL},
-        {"chosen", {.kind = "ipc"}, false, MOST, NULL},
-        {"norm, one", {.kind = "ipc", .push_bytes = 4 << 20}, true, 4 << 20, NULL},
-        {"norm, two", {.kind = "ipc", .push_bytes = 256}, true, MOST, NULL},
-        {"two, 1 block", {.kind = "ipc", .push_bytes = 256, .blocks_per_processor = 1}, true, MOST, NULL},
-        {"two, 2 blocks", {.kind = "ipc", .push_bytes = 256, .blocks_per_processor = 2}, true, MOST, NULL},
+        {"push", {.kind = "ipc", .push_bytes = 2 << 20}, false, 2 << 20, NULL},
+        {"direct", {.kind = "ipc", .push_bytes = 256}, false, MOST, NULL},
+        {"two_shot", {.kind = "ipc", .push_bytes = 256, .two_trips = true}, false, MOST, NULL},
+        {"push+norm", {.kind = "ipc", .push_bytes = 2 << 20}, true, 2 << 20, NULL},
+        {"direct+norm", {.kind = "ipc", .push_bytes = 256}, true, MOST, NULL},
+        {"two_shot+norm", {.kind = "ipc", .push_bytes = 256, .two_trips = true}, true, MOST, NULL},
+        {"push+norm, 1", {.kind = "ipc", .push_bytes = 2 << 20, .blocks_per_row = 1}, true, 2 << 20, NULL},
+        {"push+norm, 2", {.kind = "ipc", .push_bytes = 2 << 20, .blocks_per_row = 2}, true, 2 << 20, NULL},
+        {"direct+norm, 2", {.kind = "ipc", .push_bytes = 256, .blocks_per_processor = 2}, true, MOST, NULL},
+        {"direct+norm, 3", {.kind = "ipc", .push_bytes = 256, .blocks_per_processor = 3}, true, MOST, NULL},
+        {"chosen+norm", {.kind = "ipc"}, true, MOST, NULL},
     };
     int n = sizeof all / sizeof *all;
     begin_rank(&gpu);
@@ -134,7 +139,7 @@ int main(void)
         must(&gpu, tsr_cuda_comm_create(gpu.world, &all[i].options, &all[i].comm));
     }
     time_all(all, n, true);
-    time_all(all, 6, false);
+    time_all(all, 7, false);
     for (int i = 0; i < n; i++) tsr_cuda_comm_destroy(&all[i].comm);
     end_rank(&gpu);
     return 0;

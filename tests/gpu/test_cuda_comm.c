@@ -84,6 +84,7 @@ static void check_sums(tsr_cuda_comm *comm, tsr_dtype dtype, int64_t n, bool exa
     draw((uint32_t)n * 31 + (uint32_t)gpu.rank, dtype, raw, x, n);
     memset(raw + bytes, 0x5A, GUARD);
     char *data = to_device(raw, (size_t)bytes + GUARD);
+    cuda_ok(cudaDeviceSynchronize()); /* our stream does not wait for the copy */
     ok(call_all_reduce(&gpu, comm, data, dtype, n));
     ok(wait_all(&gpu, comm));
     draw_sum((uint32_t)n * 31, dtype, raw, x, sum, n);
@@ -103,14 +104,13 @@ static void check_sums(tsr_cuda_comm *comm, tsr_dtype dtype, int64_t n, bool exa
 
 static const tsr_dtype dtypes[] = {TSR_F32, TSR_F16, TSR_BF16};
 
-static void check_all_sums(const char *kind, int64_t push_bytes, bool exact)
+static void check_all_sums(const tsr_cuda_comm_options *o, bool exact)
 {
     static const int64_t sizes[] = {1,      2,      3,      7,       8,       9,          31,
                                     255,    2048,   4096,   4097,    16384,   65537,      131072,
                                     262145, 524287, 524289, 1048579, 2097152, 8388608 - 1};
-    tsr_cuda_comm_options o = {.kind = kind, .push_bytes = push_bytes, .deadline_seconds = 30};
     tsr_cuda_comm *comm;
-    ok(tsr_cuda_comm_create(gpu.world, &o, &comm));
+    ok(tsr_cuda_comm_create(gpu.world, o, &comm));
     for (int d = 0; d < 3; d++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
             check_sums(comm, dtypes[d], sizes[i], exact);
@@ -118,23 +118,50 @@ static void check_all_sums(const char *kind, int64_t push_bytes, bool exact)
     tsr_cuda_comm_destroy(&comm);
 }
 
-static void sums_are_those_of_the_cpu(void **state)
+/* Sizes at which one kernel is chosen reach the others through these. A message of 8 MiB goes in pieces. */
+static const tsr_cuda_comm_options pushed = {.kind = "ipc", .deadline_seconds = 30, .push_bytes = 8 << 20},
+                                   flagged = {.kind = "ipc",
+                                              .deadline_seconds = 30,
+                                              .push_bytes = 256,
+                                              .max_bytes = 8 << 20},
+                                   two_trips = {.kind = "ipc",
+                                                .deadline_seconds = 30,
+                                                .push_bytes = 256,
+                                                .max_bytes = 8 << 20,
+                                                .two_trips = true},
+                                   as_chosen = {.deadline_seconds = 30, .max_bytes = 8 << 20},
+                                   by_nccl = {.kind = "nccl", .deadline_seconds = 30};
+
+static void sums_pushed(void **state)
 {
     (void)state;
-    check_all_sums("ipc", 0, true);
+    check_all_sums(&pushed, true);
 }
 
-static void large_sums_too_whatever_their_size(void **state)
+static void sums_in_one_trip(void **state)
 {
     (void)state;
-    check_all_sums("ipc", 256, true);
+    check_all_sums(&flagged, true);
+}
+
+static void sums_in_two_trips(void **state)
+{
+    (void)state;
+    check_all_sums(&two_trips, true);
+}
+
+static void sums_as_chosen(void **state)
+{
+    (void)state;
+    if (getenv("TSR_TEST_SHARE_GPUS")) skip(); /* where arenas do not fit it would be NCCL */
+    check_all_sums(&as_chosen, false);
 }
 
 static void sums_through_nccl(void **state)
 {
     (void)state;
     if (getenv("TSR_TEST_SHARE_GPUS")) skip();
-    check_all_sums("nccl", 0, false);
+    check_all_sums(&by_nccl, false);
 }
 
 /* With residual and norm -------------------------------------------------------------------------------- */
@@ -228,6 +255,7 @@ static void check_norm(tsr_cuda_comm *comm, const norm_case *c, bool exact)
                       .cols = c->cols,
                       .ld = c->ld,
                       .kind = c->kind};
+    cuda_ok(cudaDeviceSynchronize());
     ok(call_reduce_add_norm(&gpu, comm, &call));
     ok(wait_all(&gpu, comm));
     to_host(sums, call.sum, (size_t)bytes);
@@ -258,40 +286,52 @@ static void check_norms_of(tsr_cuda_comm *comm, tsr_dtype dtype, bool exact)
         }
 }
 
-static void check_all_norms(const char *kind, int64_t push_bytes, bool exact)
+static void check_all_norms(const tsr_cuda_comm_options *o, bool exact)
 {
-    tsr_cuda_comm_options o = {
-        .kind = kind, .push_bytes = push_bytes, .deadline_seconds = 30, .max_bytes = 8 << 20};
     tsr_cuda_comm *comm;
-    ok(tsr_cuda_comm_create(gpu.world, &o, &comm));
+    ok(tsr_cuda_comm_create(gpu.world, o, &comm));
     for (int d = 0; d < 3; d++) check_norms_of(comm, dtypes[d], exact);
     tsr_cuda_comm_destroy(&comm);
+}
+
+static void norms_pushed(void **state)
+{
+    (void)state;
+    check_all_norms(&pushed, true);
 }
 
 static void norms_in_one_trip(void **state)
 {
     (void)state;
-    check_all_norms("ipc", 0, true);
+    check_all_norms(&flagged, true);
 }
 
 static void norms_in_two_trips(void **state)
 {
     (void)state;
-    check_all_norms("ipc", 256, true);
+    check_all_norms(&two_trips, true);
 }
 
 static void norms_through_nccl(void **state)
 {
     (void)state;
     if (getenv("TSR_TEST_SHARE_GPUS")) skip();
-    check_all_norms("nccl", 0, false);
+    check_all_norms(&by_nccl, false);
 }
 
 /* Races ------------------------------------------------------------------------------------------------- */
 
 /* Whole numbers in float32 are summed exactly in any order: r += x_0 + x_1 + ... again and again, each time of another x
  * and another size, and the CPU does the same. Numbers left over from an earlier sum would show. */
-enum { SOURCES = 13, ACC = 300 * 4096 };
+enum { SOURCES = 13, ACC = 300 * 4096, WAYS = 4 };
+
+/* Small sums are pushed, larger ones not, at different sizes; every other way with kernels that overlap. */
+static const tsr_cuda_comm_options ways[WAYS] = {
+    {.kind = "ipc", .deadline_seconds = 30, .max_bytes = 8 << 20},
+    {.kind = "ipc", .deadline_seconds = 30, .max_bytes = 8 << 20},
+    {.kind = "ipc", .deadline_seconds = 30, .max_bytes = 2 << 20, .push_bytes = 1 << 16, .two_trips = true},
+    {.kind = "ipc", .deadline_seconds = 30, .max_bytes = 2 << 20, .push_bytes = 1 << 16, .two_trips = true},
+};
 
 typedef struct race {
     tsr_cuda_comm *comm;
@@ -319,12 +359,10 @@ static void race_call(race *t, uint32_t i, bool expect_only)
     if (!expect_only) ok(call_reduce_add_norm(&gpu, t->comm, &call));
 }
 
-static void begin_race(race *t, int64_t push_bytes)
+static void begin_race(race *t, const tsr_cuda_comm_options *o)
 {
-    tsr_cuda_comm_options o = {
-        .kind = "ipc", .push_bytes = push_bytes, .deadline_seconds = 30, .max_bytes = 8 << 20};
     float *host = malloc(ACC * sizeof *host);
-    ok(tsr_cuda_comm_create(gpu.world, &o, &t->comm));
+    ok(tsr_cuda_comm_create(gpu.world, o, &t->comm));
     for (uint32_t j = 0; j < SOURCES; j++) {
         t->sum[j] = calloc(ACC, sizeof(float));
         for (uint32_t q = 0; q < (uint32_t)gpu.size; q++)
@@ -363,10 +401,10 @@ static uint32_t fewer(uint32_t n)
 static void sums_back_to_back_with_changing_sizes(void **state)
 {
     (void)state;
-    for (int overlap = 0; overlap < 2; overlap++) {
+    for (int way = 0; way < WAYS; way++) {
         race t;
-        gpu.step.overlap = overlap;
-        begin_race(&t, overlap ? 1 << 16 : 0);
+        gpu.step.overlap = way % 2;
+        begin_race(&t, &ways[way]);
         for (uint32_t i = 0; i < fewer(4000); i++) {
             race_call(&t, i, false);
             if (mix((uint32_t)gpu.rank + 5, i) % 97 == 0)
@@ -382,12 +420,12 @@ static void graphs_replayed(void **state)
 {
     enum { CALLS = 40 };
     (void)state;
-    for (int overlap = 0; overlap < 2; overlap++) {
+    for (int way = 0; way < WAYS; way++) {
         race t;
         cudaGraph_t graph;
         cudaGraphExec_t exec;
-        gpu.step.overlap = overlap;
-        begin_race(&t, overlap ? 0 : 1 << 16);
+        gpu.step.overlap = way % 2;
+        begin_race(&t, &ways[way]);
         cuda_ok(cudaStreamBeginCapture(gpu.step.stream, cudaStreamCaptureModeThreadLocal));
         for (uint32_t i = 0; i < CALLS; i++) race_call(&t, i, false);
         cuda_ok(cudaStreamEndCapture(gpu.step.stream, &graph));
@@ -475,8 +513,11 @@ int main(void)
 {
     const struct CMUnitTest of_many[] = {
         cmocka_unit_test(unknown_kinds_are_refused),
-        cmocka_unit_test(sums_are_those_of_the_cpu),
-        cmocka_unit_test(large_sums_too_whatever_their_size),
+        cmocka_unit_test(sums_pushed),
+        cmocka_unit_test(sums_in_one_trip),
+        cmocka_unit_test(sums_in_two_trips),
+        cmocka_unit_test(sums_as_chosen),
+        cmocka_unit_test(norms_pushed),
         cmocka_unit_test(norms_in_one_trip),
         cmocka_unit_test(norms_in_two_trips),
         cmocka_unit_test(sums_back_to_back_with_changing_sizes),

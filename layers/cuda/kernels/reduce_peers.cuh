@@ -71,7 +71,42 @@ static __device__ __forceinline__ bool tsr_reduce_patient(const tsr_reduce_team 
     return !p->lost;
 }
 
-/* --- A row in registers: thread t holds vectors t, t + blockDim.x, ... K at most --- */
+/* Until the flag is that of this collective. What `peer` wrote before it raised the flag is then there, for this thread
+ * and, after a barrier, for its block. */
+static __device__ __forceinline__ void tsr_reduce_wait_flag(const tsr_reduce_team &team, const tsr_reduce_turn &turn,
+                                                            const unsigned *flag, int peer, tsr_reduce_patience *p)
+{
+    p->begin = 0;
+    for (;;) {
+        unsigned found;
+        asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(found) : "l"(flag) : "memory");
+        if (found == turn.flag || !tsr_reduce_patient(team, turn.number, peer, p)) return;
+    }
+}
+
+/* Values that came from elsewhere since the kernel began: not through the first cache. */
+template <typename T> static __device__ __forceinline__ tsr_vector<T> tsr_reduce_arrived(const uint4 *p)
+{
+    uint4 v = __ldcg(p);
+    return *(const tsr_vector<T> *)&v;
+}
+
+/* --- A row in registers --- */
+
+/* Which vectors of a row this thread holds: first, first + stride, ... K of them, as far as there are. */
+struct tsr_reduce_place {
+    int first, stride;
+    __device__ __forceinline__ int at(int k) const
+    {
+        return first + k * stride;
+    }
+};
+
+static __device__ __forceinline__ tsr_reduce_place tsr_reduce_whole_row(void)
+{
+    tsr_reduce_place p = {(int)threadIdx.x, (int)blockDim.x};
+    return p;
+}
 
 template <typename T, int K> struct tsr_reduce_row {
     enum { N = tsr_vector<T>::N };
@@ -141,56 +176,62 @@ static __device__ __forceinline__ void tsr_reduce_load_weights(const tsr_reduce_
     tsr_reduce_floats<tsr_vector<T>::N>(a.b, i, a.cols, 0, weights->b);
 }
 
-/* The norm of the row in registers (formulas: layers/ops.h), variance around the mean; by the whole block. `held`: the
- * weights, where they have been loaded before (K == 1); NULL: not yet. */
-template <typename T, int K>
-static __device__ __forceinline__ void tsr_reduce_norm(const tsr_reduce_rows &a, int row,
+/* The norm of the row in registers (formulas: layers/ops.h), variance around the mean. `sum` adds a number over all
+ * threads of the row, on each. `held`: the weights, where they have been loaded before (K == 1); NULL: not yet. */
+template <typename T, int K, typename Sum>
+static __device__ __forceinline__ void tsr_reduce_norm(const tsr_reduce_rows &a, int row, tsr_reduce_place place,
                                                        tsr_reduce_row<T, K> &values,
-                                                       const tsr_reduce_weights<T> *held, float *scratch)
+                                                       const tsr_reduce_weights<T> *held, Sum sum)
 {
     const int N = tsr_vector<T>::N;
     T *to = (T *)a.normed + row * a.normed_ld;
     bool aligned = tsr_reduce_aligned<T>(a.normed, a.normed_ld);
-    float mean = 0, squares = 0;
+    float mean = 0, squares = 0, share = 1 / (float)a.cols;
     if (a.norm == TSR_NORM_LAYER) {
         for (int k = 0; k < K; k++)
             for (int j = 0; j < N; j++) mean += values.x[k][j];
-        mean = tsr_block_sum(mean, scratch) / (float)a.cols;
+        mean = sum(mean) * share;
     }
     for (int k = 0; k < K; k++)
         for (int j = 0; j < N; j++) {
-            int64_t c = (threadIdx.x + (int64_t)k * blockDim.x) * N + j;
-            float d = c < a.cols ? values.x[k][j] - mean : 0;
+            float d = (int64_t)place.at(k) * N + j < a.cols ? values.x[k][j] - mean : 0;
             squares += d * d;
         }
-    float scale = rsqrtf(tsr_block_sum(squares, scratch) / (float)a.cols + a.eps);
+    float scale = rsqrtf(sum(squares) * share + a.eps);
     for (int k = 0; k < K; k++) {
         tsr_vector<T> v;
         tsr_reduce_weights<T> weights;
-        int64_t i = threadIdx.x + (int64_t)k * blockDim.x;
         if (held)
             weights = *held;
         else
-            tsr_reduce_load_weights(a, i, &weights);
+            tsr_reduce_load_weights(a, place.at(k), &weights);
         for (int j = 0; j < N; j++)
             v.x[j] = tsr_round<T>((values.x[k][j] - mean) * scale * weights.w[j] + weights.b[j]);
-        tsr_reduce_write(to, aligned, i, a.cols, v);
+        tsr_reduce_write(to, aligned, place.at(k), a.cols, v);
     }
 }
 
-/* Vector k of the sum: rounded, stored, and kept as the number it was rounded to. */
-template <typename T, int K>
+/* Vector i of the sum: rounded, stored, and kept as the number it was rounded to. */
+template <typename T>
 static __device__ __forceinline__ tsr_vector<T> tsr_reduce_keep(const tsr_reduce_rows &a, int row, int64_t cols,
-                                                                int k, tsr_reduce_row<T, K> &values)
+                                                                int i, float *values)
 {
     tsr_vector<T> v;
     for (int j = 0; j < tsr_vector<T>::N; j++) {
-        v.x[j] = tsr_round<T>(values.x[k][j]);
-        values.x[k][j] = tsr_float(v.x[j]);
+        v.x[j] = tsr_round<T>(values[j]);
+        values[j] = tsr_float(v.x[j]);
     }
-    tsr_reduce_write((T *)a.sum + row * a.sum_ld, tsr_reduce_aligned<T>(a.sum, a.sum_ld),
-                     threadIdx.x + (int64_t)k * blockDim.x, cols, v);
+    tsr_reduce_write((T *)a.sum + row * a.sum_ld, tsr_reduce_aligned<T>(a.sum, a.sum_ld), i, cols, v);
     return v;
+}
+
+template <typename T, int K>
+static __device__ __forceinline__ void tsr_reduce_read_row(const void *data, int64_t ld, int row, int64_t cols,
+                                                           tsr_reduce_place place, tsr_vector<T> *x)
+{
+    const T *from = (const T *)data + row * ld;
+    bool aligned = tsr_reduce_aligned<T>(data, ld);
+    for (int k = 0; k < K; k++) x[k] = tsr_reduce_read(from, aligned, place.at(k), cols);
 }
 
 static __device__ __forceinline__ int64_t tsr_reduce_cols(const tsr_reduce_rows &a, int row)
@@ -201,19 +242,24 @@ static __device__ __forceinline__ int64_t tsr_reduce_cols(const tsr_reduce_rows 
 /* --- Launches --- */
 
 typedef struct tsr_reduce_shape {
-    int64_t vectors; /* of a row */
+    int vectors; /* of a row */
     int per_thread, threads;
 } tsr_reduce_shape;
 
-/* 1, 2 or 4 vectors a thread, and at most 1024 threads; 1 only as long as `threads` do. */
+static inline int tsr_reduce_vectors(tsr_dtype dtype, int64_t cols)
+{
+    int each = 16 / tsr_dtype_bytes(dtype);
+    return (int)((cols + each - 1) / each);
+}
+
+/* A block for a row: 1, 2 or 4 vectors a thread, and at most 1024 threads; 1 only as long as `threads` do. */
 static inline tsr_reduce_shape tsr_reduce_shape_of(tsr_dtype dtype, int64_t cols, int threads)
 {
     tsr_reduce_shape s = {};
-    int64_t each = 16 / tsr_dtype_bytes(dtype);
-    s.vectors = (cols + each - 1) / each;
+    s.vectors = tsr_reduce_vectors(dtype, cols);
     s.per_thread = s.vectors <= threads ? 1 : s.vectors <= 2 * 1024 ? 2 : 4;
-    int64_t wanted = (s.vectors + s.per_thread - 1) / s.per_thread;
-    s.threads = (int)((wanted + TSR_WARP - 1) / TSR_WARP * TSR_WARP);
+    int wanted = (s.vectors + s.per_thread - 1) / s.per_thread;
+    s.threads = (wanted + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
     return s;
 }
 
@@ -235,15 +281,15 @@ static inline tsr_reduce_shape tsr_reduce_shape_of(tsr_dtype dtype, int64_t cols
 /* Blocks of this kernel that can be on the device at once, at most `wanted`. */
 template <typename Kernel>
 static tsr_status tsr_reduce_grid(Kernel kernel, int threads, int per_processor, const tsr_cuda_step *step,
-                                  int64_t wanted, int *grid)
+                                  int wanted, int *grid)
 {
     int fit = 0;
     tsr_status s = tsr_cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, kernel, threads, 0),
                                   "blocks of a collective");
     if (s != TSR_OK) return s;
     if (per_processor > 0 && per_processor < fit) fit = per_processor;
-    int64_t most = (int64_t)fit * step->n_processors;
-    *grid = (int)(wanted < most ? wanted : most);
+    int most = fit * step->n_processors;
+    *grid = wanted < most ? wanted : most;
     return TSR_OK;
 }
 

@@ -7,11 +7,13 @@
  * compute the same bits. Without residual and norm it is a plain all-reduce, of rows or of a vector cut into rows.
  *
  * Each rank has an arena that all others have mapped (parallel/cuda/ makes it). A rank only ever writes into the arenas
- * of others and reads its own, so no x needs to lie in mapped memory. Two kernels:
+ * of others and reads its own, so no x needs to lie in mapped memory. Three kernels:
  *   push      small messages. Each rank sends its rows to all; every 4 bytes travel with 4 bytes that say which
  *             collective they belong to, in stores that cannot be torn, so that data is its own signal: one trip.
+ *   direct    large messages, 2 ranks. One trip as well, but rows have flags, and no value is sent with one.
  *   two_shot  large messages. Each rank sends each row to the rank that owns it (row r: rank r % n), which adds up,
  *             and sends the sum to all. Rows have flags; blocks work on three rows at a time, in different stages.
+ *             On the links this is 2 (n - 1) / n of the message, where direct is n - 1 of it.
  *
  * Collectives are counted on the device (tsr_reduce_state), so that captured graphs can be replayed. Memory for
  * collective s is used again by s + 2: a rank that begins s + 2 has finished s + 1, for which all ranks began s + 1,
@@ -31,7 +33,8 @@ extern "C" {
 
 enum {
     TSR_REDUCE_RANKS = 8,      /* at most */
-    TSR_REDUCE_ROWS = 1 << 14, /* of one launch of two_shot, at most: it has a flag for each */
+    TSR_REDUCE_FEW = 2,        /* at most so many for direct: more send less by two_shot */
+    TSR_REDUCE_ROWS = 1 << 14, /* of one launch of direct or two_shot, at most: there is a flag for each */
     TSR_REDUCE_ALIGN = 256
 };
 
@@ -53,11 +56,12 @@ typedef struct tsr_reduce_notice {
  * The regions hold two halves, for odd and even collectives. */
 typedef struct tsr_reduce_team {
     int rank, size;
-    int blocks_per_processor; /* two_shot: at most; 0: as many as fit */
+    int blocks_per_row;       /* push: 1, 2, 4 or 8; 0: the best known */
+    int blocks_per_processor; /* direct, two_shot: at most; 0: as many as fit */
     int64_t push_bytes;       /* of one rank's rows in a push, with their flags */
     int64_t share_bytes;      /* of the rows one rank sends to one owner in a two_shot */
     int64_t push_at;          /* [2][size] push_bytes */
-    int64_t share_at;         /* [2][size] share_bytes */
+    int64_t share_at;         /* [2][size] share_bytes; direct: [2][size - 1] share_bytes * size */
     int64_t sum_at;           /* [2][size] share_bytes: rows by number */
     int64_t share_flag_at;    /* [2][size][TSR_REDUCE_ROWS] uint32 */
     int64_t sum_flag_at;      /* [2][TSR_REDUCE_ROWS] uint32 */
@@ -89,15 +93,18 @@ typedef struct tsr_reduce_rows {
  * of an arena. */
 int64_t tsr_reduce_layout(tsr_reduce_team *team, int64_t push_bytes, int64_t large_bytes);
 
-/* Whether rows of this width can be summed at all (they must fit into a block's registers). */
+/* Whether rows of this width can be summed at all (they must fit into the registers of their threads). */
 bool tsr_reduce_fits(tsr_dtype dtype, int64_t cols);
 /* How many rows of this width fit into one launch; 0: none. */
 int64_t tsr_reduce_push_rows(const tsr_reduce_team *team, tsr_dtype dtype, int64_t cols);
+int64_t tsr_reduce_direct_rows(const tsr_reduce_team *team, tsr_dtype dtype, int64_t cols);
 int64_t tsr_reduce_two_shot_rows(const tsr_reduce_team *team, tsr_dtype dtype, int64_t cols);
 
 /* Collective. Enqueue the sum of at most that many rows. */
 tsr_status tsr_reduce_push(const tsr_reduce_team *team, const tsr_reduce_rows *rows,
                            const tsr_cuda_step *step);
+tsr_status tsr_reduce_direct(const tsr_reduce_team *team, const tsr_reduce_rows *rows,
+                             const tsr_cuda_step *step);
 tsr_status tsr_reduce_two_shot(const tsr_reduce_team *team, const tsr_reduce_rows *rows,
                                const tsr_cuda_step *step);
 

@@ -2,8 +2,47 @@
  *
  * A packet is 16 bytes, {value, flag, value, flag} of 4 bytes each: each 8-byte half arrives whole or not at all, so
  * whoever finds the flag of this collective has the value beside it. A vector of 16 bytes travels as two packets, the
- * packets of a warp side by side. A block has a row, or several; it sends all before it waits for any. */
+ * packets of a warp side by side. A row is spread over the blocks of a cluster, since few warps wait faster than many; a
+ * cluster has a row, or several, and sends all before it waits for any. */
 #include "layers/cuda/kernels/reduce_peers.cuh"
+
+/* --- Clusters --- */
+
+static __device__ __forceinline__ void cluster_arrive(void)
+{
+    asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+}
+
+static __device__ __forceinline__ void cluster_wait(void)
+{
+    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+}
+
+/* *p of block `rank` of the cluster = x. */
+static __device__ __forceinline__ void cluster_store(float *p, int rank, float x)
+{
+    unsigned here = (unsigned)__cvta_generic_to_shared(p), there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(x) : "memory");
+}
+
+/* The blocks of a row: each warp leaves its sum with all of them. Sums take turns in two places, so that one can be read
+ * while the next is written. At most TSR_WARP warps a row. */
+struct row_team {
+    int part, parts; /* this block, of so many */
+    float (*scratch)[TSR_WARP];
+    int turn;
+    __device__ __forceinline__ float sum(float x)
+    {
+        int lane = threadIdx.x % TSR_WARP, warps = blockDim.x / TSR_WARP;
+        float *place = scratch[turn++ % 2];
+        x = tsr_warp_sum(x);
+        if (lane < parts) cluster_store(place + part * warps + threadIdx.x / TSR_WARP, lane, x);
+        cluster_arrive();
+        cluster_wait();
+        return tsr_warp_sum(lane < parts * warps ? place[lane] : 0);
+    }
+};
 
 enum { PACKETS = 2 }; /* of a vector */
 
@@ -34,27 +73,30 @@ static __device__ __forceinline__ bool receive_packet(const uint4 *at, unsigned 
     return f == flag && g == flag;
 }
 
+static __device__ __forceinline__ int padded(int vectors)
+{
+    return (vectors + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
+}
+
 template <typename T, int K>
 static __device__ __forceinline__ void send_row(const tsr_reduce_team &team, const tsr_reduce_turn &turn, int row,
-                                                int64_t vectors, const tsr_vector<T> *x)
+                                                int vectors, tsr_reduce_place place, const tsr_vector<T> *x)
 {
-    int64_t row_vectors = (vectors + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
 #pragma unroll 1
     for (int peer = 0; peer < team.size; peer++) {
         if (peer == team.rank) continue;
         uint4 *to = packets_of(team, peer, team.rank, turn.half);
         for (int k = 0; k < K; k++) {
-            int64_t i = threadIdx.x + (int64_t)k * blockDim.x;
-            if (i >= vectors) continue;
+            if (place.at(k) >= vectors) continue;
             uint4 v = *(const uint4 *)&x[k];
-            uint4 *at = to + packet_at(row, row_vectors, i);
+            uint4 *at = to + packet_at(row, padded(vectors), place.at(k));
             send_packet(at, v.x, v.y, turn.flag);
             send_packet(at + TSR_WARP, v.z, v.w, turn.flag);
         }
     }
 }
 
-/* Vector i of a peer's row. */
+/* A vector of a peer's row. */
 template <typename T>
 static __device__ __forceinline__ tsr_vector<T> receive(const tsr_reduce_team &team, const tsr_reduce_turn &turn,
                                                         int peer, int64_t at, tsr_reduce_patience *patience)
@@ -73,95 +115,125 @@ static __device__ __forceinline__ tsr_vector<T> receive(const tsr_reduce_team &t
 /* values = the sum over the ranks, in their order; x: our own. */
 template <typename T, int K>
 static __device__ __forceinline__ void add_ranks(const tsr_reduce_team &team, const tsr_reduce_turn &turn, int row,
-                                                 int64_t vectors, const tsr_vector<T> *x,
+                                                 int vectors, tsr_reduce_place place, const tsr_vector<T> *x,
                                                  tsr_reduce_row<T, K> &values, tsr_reduce_patience *patience)
 {
-    int64_t row_vectors = (vectors + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
     for (int k = 0; k < K; k++) {
-        int64_t i = threadIdx.x + (int64_t)k * blockDim.x;
         for (int j = 0; j < tsr_vector<T>::N; j++) values.x[k][j] = 0;
-        if (i >= vectors) continue;
+        if (place.at(k) >= vectors) continue;
+        int64_t at = packet_at(row, padded(vectors), place.at(k));
 #pragma unroll 1
         for (int q = 0; q < team.size; q++) {
             tsr_vector<T> v = x[k];
-            if (q != team.rank) v = receive<T>(team, turn, q, packet_at(row, row_vectors, i), patience);
+            if (q != team.rank) v = receive<T>(team, turn, q, at, patience);
             tsr_reduce_add(values.x[k], v);
         }
     }
 }
 
 template <typename T, int K>
-static __device__ __forceinline__ void load_row(const void *data, int64_t ld, int row, int64_t cols,
-                                                tsr_vector<T> *x)
-{
-    const T *from = (const T *)data + row * ld;
-    bool aligned = tsr_reduce_aligned<T>(data, ld);
-    for (int k = 0; k < K; k++)
-        x[k] = tsr_reduce_read(from, aligned, threadIdx.x + (int64_t)k * blockDim.x, cols);
-}
-
-template <typename T, int K>
 static __device__ __forceinline__ void finish_row(const tsr_reduce_team &team, const tsr_reduce_turn &turn,
-                                                  const tsr_reduce_rows &a, int row, int64_t vectors,
-                                                  const tsr_vector<T> *x, const tsr_reduce_weights<T> *held,
-                                                  tsr_reduce_patience *patience, float *scratch)
+                                                  const tsr_reduce_rows &a, int row, int vectors,
+                                                  tsr_reduce_place place, const tsr_vector<T> *x,
+                                                  const tsr_reduce_weights<T> *held,
+                                                  tsr_reduce_patience *patience, row_team &blocks)
 {
     tsr_vector<T> residual[K];
     tsr_reduce_row<T, K> values;
     int64_t cols = tsr_reduce_cols(a, row);
-    if (a.residual) load_row<T, K>(a.residual, a.residual_ld, row, cols, residual);
-    add_ranks<T, K>(team, turn, row, vectors, x, values, patience);
+    if (a.residual) tsr_reduce_read_row<T, K>(a.residual, a.residual_ld, row, cols, place, residual);
+    add_ranks<T, K>(team, turn, row, vectors, place, x, values, patience);
     for (int k = 0; k < K; k++) {
         if (a.residual) tsr_reduce_add(values.x[k], residual[k]);
-        tsr_reduce_keep(a, row, cols, k, values);
+        tsr_reduce_keep<T>(a, row, cols, place.at(k), values.x[k]);
     }
-    if (a.normed) tsr_reduce_norm(a, row, values, held, scratch);
+    if (a.normed) tsr_reduce_norm<T, K>(a, row, place, values, held, [&](float s) { return blocks.sum(s); });
 }
 
+/* Blocks of 4 warps, 8 to a row at most: up to K == 1 a row has no more warps than its sums have places. */
+enum { THREADS = 128, MOST_PARTS = 8, PER_PROCESSOR = 4 };
+
 template <typename T, int K>
-static __global__ void __launch_bounds__(1024)
-    push_rows(const __grid_constant__ tsr_reduce_team team, const __grid_constant__ tsr_reduce_rows a,
-              int64_t vectors)
+static __global__ void __launch_bounds__(THREADS, PER_PROCESSOR)
+    push_rows(const __grid_constant__ tsr_reduce_team team, const __grid_constant__ tsr_reduce_rows a, int vectors,
+              int parts)
 {
     __shared__ tsr_reduce_turn turn;
-    __shared__ float scratch[TSR_WARP];
+    __shared__ float scratch[2][TSR_WARP];
+    row_team blocks = {(int)blockIdx.x % parts, parts, scratch, 0};
+    tsr_reduce_place place = {(int)threadIdx.x + blocks.part * (int)blockDim.x, (int)blockDim.x * parts};
     tsr_reduce_patience patience = {};
     tsr_reduce_weights<T> weights;
     tsr_vector<T> x[K];
+    int first = blockIdx.x / parts, stride = gridDim.x / parts;
+    cluster_arrive(); /* all blocks of the row have begun before one writes into another */
     if (threadIdx.x == 0) turn = tsr_reduce_take(team);
-    if (K == 1 && a.normed) tsr_reduce_load_weights(a, threadIdx.x, &weights);
+    if (K == 1 && a.normed) tsr_reduce_load_weights(a, place.first, &weights);
     tsr_grid_wait();
-    load_row<T, K>(a.x, a.x_ld, blockIdx.x, tsr_reduce_cols(a, blockIdx.x), x);
+    tsr_reduce_read_row<T, K>(a.x, a.x_ld, first, tsr_reduce_cols(a, first), place, x);
     __syncthreads();
     tsr_grid_release();
-    if (turn.failed) return;
-    send_row<T, K>(team, turn, blockIdx.x, vectors, x);
-    for (int row = blockIdx.x + gridDim.x; row < a.rows; row += gridDim.x) {
-        load_row<T, K>(a.x, a.x_ld, row, tsr_reduce_cols(a, row), x);
-        send_row<T, K>(team, turn, row, vectors, x);
+    cluster_wait();
+    patience.lost = turn.failed; /* but stay: blocks of a cluster may have seen different things */
+    if (!turn.failed) send_row<T, K>(team, turn, first, vectors, place, x);
+    for (int row = first + stride; row < a.rows && !turn.failed; row += stride) {
+        tsr_reduce_read_row<T, K>(a.x, a.x_ld, row, tsr_reduce_cols(a, row), place, x);
+        send_row<T, K>(team, turn, row, vectors, place, x);
     }
-    for (int row = blockIdx.x; row < a.rows; row += gridDim.x) {
-        if (gridDim.x < a.rows) load_row<T, K>(a.x, a.x_ld, row, tsr_reduce_cols(a, row), x);
-        finish_row<T, K>(team, turn, a, row, vectors, x, K == 1 ? &weights : NULL, &patience, scratch);
+    for (int row = first; row < a.rows; row += stride) {
+        if (stride < a.rows) tsr_reduce_read_row<T, K>(a.x, a.x_ld, row, tsr_reduce_cols(a, row), place, x);
+        finish_row<T, K>(team, turn, a, row, vectors, place, x, K == 1 ? &weights : NULL, &patience, blocks);
     }
 }
 
-enum { THREADS = 1024 };
+/* --- Host --- */
 
 int64_t tsr_reduce_push_rows(const tsr_reduce_team *team, tsr_dtype dtype, int64_t cols)
 {
-    int64_t vectors = tsr_reduce_shape_of(dtype, cols, THREADS).vectors;
+    int vectors = tsr_reduce_vectors(dtype, cols);
     int64_t row_bytes = (vectors + TSR_WARP - 1) / TSR_WARP * TSR_WARP * PACKETS * (int64_t)sizeof(uint4);
     return team->push_bytes / row_bytes;
 }
 
+/* How a row is spread: over blocks first, then over the vectors of a thread. */
+typedef struct push_shape {
+    int vectors, parts, per_thread, threads;
+} push_shape;
+
+static push_shape shape_of(const tsr_reduce_team *team, const tsr_reduce_rows *rows)
+{
+    push_shape s = {tsr_reduce_vectors(rows->dtype, rows->cols), 1, 1, THREADS};
+    while (s.parts < MOST_PARTS && s.parts * THREADS < s.vectors) s.parts *= 2;
+    if (team->blocks_per_row > 0 && team->blocks_per_row < s.parts) s.parts = team->blocks_per_row;
+    while (s.per_thread < 4 && s.per_thread * s.parts * THREADS < s.vectors) s.per_thread *= 2;
+    if (s.parts == 1 && s.per_thread == 1) s.threads = (s.vectors + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
+    return s;
+}
+
+template <typename T, int K>
+static tsr_status launch(const tsr_reduce_team *team, const tsr_reduce_rows *rows, push_shape s,
+                         const tsr_cuda_step *step)
+{
+    cudaLaunchAttribute attributes[2] = {};
+    attributes[0].id = cudaLaunchAttributeClusterDimension;
+    attributes[0].val.clusterDim.x = s.parts;
+    attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+    attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[1].val.programmaticStreamSerializationAllowed = 1;
+    int most = step->n_processors * PER_PROCESSOR / s.parts;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((rows->rows < most ? rows->rows : most) * s.parts);
+    config.blockDim = dim3(s.threads);
+    config.stream = step->stream;
+    config.attrs = attributes;
+    config.numAttrs = step->overlap ? 2 : 1;
+    return tsr_cuda_check(cudaLaunchKernelEx(&config, push_rows<T, K>, *team, *rows, s.vectors, s.parts),
+                          "reduce_push");
+}
+
 tsr_status tsr_reduce_push(const tsr_reduce_team *team, const tsr_reduce_rows *rows, const tsr_cuda_step *step)
 {
-    tsr_reduce_shape s = tsr_reduce_shape_of(rows->dtype, rows->cols, THREADS);
-    return TSR_CUDA_BY_DTYPE(rows->dtype, T, return TSR_REDUCE_BY_K(s.per_thread, K, {
-                                 int grid;
-                                 TSR_TRY(tsr_reduce_grid(push_rows<T, K>, s.threads, 0, step, rows->rows, &grid));
-                                 return tsr_launch(step, "reduce_push", dim3(grid), dim3(s.threads), 0,
-                                                   push_rows<T, K>, *team, *rows, s.vectors);
-                             }));
+    push_shape s = shape_of(team, rows);
+    return TSR_CUDA_BY_DTYPE(
+        rows->dtype, T, return TSR_REDUCE_BY_K(s.per_thread, K, return (launch<T, K>(team, rows, s, step))));
 }

@@ -10,7 +10,8 @@ struct two_shot {
     const tsr_reduce_team &team;
     const tsr_reduce_rows &a;
     const tsr_reduce_turn &turn;
-    int64_t vectors;
+    int vectors;
+    tsr_reduce_place place;
     tsr_reduce_patience patience;
     float *scratch;
 };
@@ -41,42 +42,18 @@ static __device__ __forceinline__ unsigned *sum_flag(const two_shot &w, int at_r
     return (unsigned *)(t.arena[at_rank] + t.sum_flag_at) + (int64_t)w.turn.half * TSR_REDUCE_ROWS + row;
 }
 
-static __device__ __forceinline__ void wait_flag(two_shot &w, const unsigned *flag, int peer)
-{
-    w.patience.begin = 0;
-    for (;;) {
-        unsigned found;
-        asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(found) : "l"(flag) : "memory");
-        if (found == w.turn.flag || !tsr_reduce_patient(w.team, w.turn.number, peer, &w.patience)) return;
-    }
-}
-
-/* Values that came from elsewhere since the kernel began: not through the first cache. */
-template <typename T> static __device__ __forceinline__ tsr_vector<T> arrived(const uint4 *p)
-{
-    uint4 v = __ldcg(p);
-    return *(const tsr_vector<T> *)&v;
-}
-
-static __device__ __forceinline__ int64_t vector_of(int k)
-{
-    return threadIdx.x + (int64_t)k * blockDim.x;
-}
-
 template <typename T, int K> static __device__ __forceinline__ void send_shares(const two_shot &w, int group)
 {
     const tsr_reduce_rows &a = w.a;
-    bool aligned = tsr_reduce_aligned<T>(a.x, a.x_ld);
     for (int owner = 0; owner < w.team.size; owner++) {
         int row = group * w.team.size + owner;
         if (owner == w.team.rank || row >= a.rows) continue;
         uint4 *to = share_of(w, owner, w.team.rank, group);
         int64_t cols = tsr_reduce_cols(a, row);
         tsr_vector<T> v[K];
+        tsr_reduce_read_row<T, K>(a.x, a.x_ld, row, cols, w.place, v);
         for (int k = 0; k < K; k++)
-            v[k] = tsr_reduce_read((const T *)a.x + row * a.x_ld, aligned, vector_of(k), cols);
-        for (int k = 0; k < K; k++)
-            if (vector_of(k) < w.vectors) to[vector_of(k)] = *(const uint4 *)&v[k];
+            if (w.place.at(k) < w.vectors) to[w.place.at(k)] = *(const uint4 *)&v[k];
     }
 }
 
@@ -91,26 +68,27 @@ template <typename T, int K> static __device__ __forceinline__ void add_up(two_s
     bool x_aligned = tsr_reduce_aligned<T>(a.x, a.x_ld), r_aligned = tsr_reduce_aligned<T>(a.residual, a.residual_ld);
     tsr_reduce_row<T, K> values;
     if (threadIdx.x < team.size && threadIdx.x != team.rank)
-        wait_flag(w, share_flag(w, team.rank, threadIdx.x, group), threadIdx.x);
+        tsr_reduce_wait_flag(team, w.turn, share_flag(w, team.rank, threadIdx.x, group), threadIdx.x, &w.patience);
     __syncthreads();
     for (int k = 0; k < K; k++) {
-        int64_t i = vector_of(k);
+        int i = w.place.at(k);
         for (int j = 0; j < tsr_vector<T>::N; j++) values.x[k][j] = 0;
         if (i >= w.vectors) continue;
         for (int q = 0; q < team.size; q++)
             tsr_reduce_add(values.x[k], q == team.rank
                                             ? tsr_reduce_read((const T *)a.x + row * a.x_ld, x_aligned, i, cols)
-                                            : arrived<T>(share_of(w, team.rank, q, group) + i));
+                                            : tsr_reduce_arrived<T>(share_of(w, team.rank, q, group) + i));
         if (a.residual)
             tsr_reduce_add(values.x[k],
                            tsr_reduce_read((const T *)a.residual + row * a.residual_ld, r_aligned, i, cols));
     }
     for (int k = 0; k < K; k++) {
-        tsr_vector<T> v = tsr_reduce_keep(a, row, cols, k, values);
+        tsr_vector<T> v = tsr_reduce_keep<T>(a, row, cols, w.place.at(k), values.x[k]);
         for (int q = 0; q < team.size; q++)
-            if (q != team.rank && vector_of(k) < w.vectors) sum_of(w, q, row)[vector_of(k)] = *(const uint4 *)&v;
+            if (q != team.rank && w.place.at(k) < w.vectors) sum_of(w, q, row)[w.place.at(k)] = *(const uint4 *)&v;
     }
-    if (a.normed) tsr_reduce_norm<T, K>(a, row, values, NULL, w.scratch);
+    if (a.normed)
+        tsr_reduce_norm<T, K>(a, row, w.place, values, NULL, [&](float x) { return tsr_block_sum(x, w.scratch); });
 }
 
 /* All the block has written for others of these groups (-1: none) is there before the flags are. */
@@ -136,7 +114,7 @@ template <typename T, int K> static __device__ __forceinline__ void take_in(two_
     const tsr_reduce_rows &a = w.a;
     int first = group * team.size, mine = first + (int)threadIdx.x;
     if (threadIdx.x < team.size && threadIdx.x != team.rank && mine < a.rows)
-        wait_flag(w, sum_flag(w, team.rank, mine), threadIdx.x);
+        tsr_reduce_wait_flag(team, w.turn, sum_flag(w, team.rank, mine), threadIdx.x, &w.patience);
     __syncthreads();
     for (int row = first; row < first + team.size && row < a.rows; row++) {
         if (row == first + team.rank) continue;
@@ -145,20 +123,21 @@ template <typename T, int K> static __device__ __forceinline__ void take_in(two_
         const uint4 *from = sum_of(w, team.rank, row);
         for (int k = 0; k < K; k++) {
             uint4 none = {};
-            v[k] = vector_of(k) < w.vectors ? arrived<T>(from + vector_of(k)) : *(const tsr_vector<T> *)&none;
+            v[k] = w.place.at(k) < w.vectors ? tsr_reduce_arrived<T>(from + w.place.at(k)) : *(const tsr_vector<T> *)&none;
         }
         for (int k = 0; k < K; k++) {
             for (int j = 0; j < tsr_vector<T>::N; j++) values.x[k][j] = tsr_float(v[k].x[j]);
-            tsr_reduce_keep(a, row, tsr_reduce_cols(a, row), k, values);
+            tsr_reduce_keep<T>(a, row, tsr_reduce_cols(a, row), w.place.at(k), values.x[k]);
         }
-        if (a.normed) tsr_reduce_norm<T, K>(a, row, values, NULL, w.scratch);
+        if (a.normed)
+        tsr_reduce_norm<T, K>(a, row, w.place, values, NULL, [&](float x) { return tsr_block_sum(x, w.scratch); });
     }
 }
 
 template <typename T, int K>
 static __global__ void __launch_bounds__(K == 1 ? 512 : 1024)
     two_shot_rows(const __grid_constant__ tsr_reduce_team team, const __grid_constant__ tsr_reduce_rows a,
-                  int64_t vectors, int groups)
+                  int vectors, int groups)
 {
     __shared__ tsr_reduce_turn turn;
     __shared__ float scratch[TSR_WARP];
@@ -167,7 +146,7 @@ static __global__ void __launch_bounds__(K == 1 ? 512 : 1024)
     __syncthreads();
     tsr_grid_release();
     if (turn.failed) return;
-    two_shot w = {team, a, turn, vectors, {}, scratch};
+    two_shot w = {team, a, turn, vectors, tsr_reduce_whole_row(), {}, scratch};
     int step = gridDim.x;
     for (int sending = blockIdx.x; sending - 2 * step < groups; sending += step) {
         int sent = sending < groups ? sending : -1;
