@@ -36,7 +36,7 @@ typedef struct tsr_cuda_comm_options {
     /* For measurements and tests, of ipc; 0: the best known. The terms: layers/cuda/kernels/reduce_peers.h. */
     int64_t push_bytes; /* up to here vectors are pushed */
     bool two_trips;     /* larger ones by two_shot, also between 2 ranks */
-    int blocks_per_row, blocks_per_processor;
+    int blocks_per_row, blocks_per_processor, senders_per_processor;
 } tsr_cuda_comm_options;
 
 /* Collective: the GPU of this rank, among those it sees (CUDA_VISIBLE_DEVICES). Rank i of a node takes GPU i; a launcher

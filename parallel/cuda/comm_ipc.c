@@ -224,6 +224,7 @@ static void plan(ipc_comm *c, const tsr_cuda_comm_options *o, int64_t *bytes)
     int64_t push = o->push_bytes > 0 ? o->push_bytes : PUSH_BYTES / (n - 1);
     int64_t large = o->max_bytes > 0 ? o->max_bytes : LARGE_BYTES;
     c->team.blocks_per_processor = o->blocks_per_processor;
+    c->team.senders_per_processor = o->senders_per_processor;
     c->team.blocks_per_row = o->blocks_per_row;
     c->two_trips = o->two_trips || n > TSR_REDUCE_FEW;
     c->team.limit = (unsigned long long)(c->base.deadline * 1e9);

@@ -3,7 +3,7 @@
  * Microseconds of one sum of bfloat16 vectors, median of several runs of many sums one after another: enqueued one by
  * one, and replayed as a graph whose kernels overlap as those of a step do. Columns: NCCL; our kernels, by the names of
  * layers/cuda/kernels/reduce_peers.h; "+norm": with residual and norm in the same kernel (rows of 4096); numbers: blocks
- * of a row, or of a processor. */
+ * of a row, or of a processor that send. */
 #include "support_comm.h"
 
 #include <stdio.h>
@@ -116,8 +116,9 @@ int main(void)
         {"two_shot+norm", {.kind = "ipc", .push_bytes = 256, .two_trips = true}, true, MOST, NULL},
         {"push+norm, 1", {.kind = "ipc", .push_bytes = 2 << 20, .blocks_per_row = 1}, true, 2 << 20, NULL},
         {"push+norm, 2", {.kind = "ipc", .push_bytes = 2 << 20, .blocks_per_row = 2}, true, 2 << 20, NULL},
-        {"direct+norm, 2", {.kind = "ipc", .push_bytes = 256, .blocks_per_processor = 2}, true, MOST, NULL},
-        {"direct+norm, 3", {.kind = "ipc", .push_bytes = 256, .blocks_per_processor = 3}, true, MOST, NULL},
+        {"direct, 2", {.kind = "ipc", .push_bytes = 256, .senders_per_processor = 2}, false, MOST, NULL},
+        {"direct+norm, 2", {.kind = "ipc", .push_bytes = 256, .senders_per_processor = 2}, true, MOST, NULL},
+        {"direct+norm, 3", {.kind = "ipc", .push_bytes = 256, .senders_per_processor = 3}, true, MOST, NULL},
         {"chosen+norm", {.kind = "ipc"}, true, MOST, NULL},
     };
     int n = sizeof all / sizeof *all;

@@ -191,8 +191,9 @@ static void expect_norm(const norm_case *c, const norm_host *h, const float *sum
         float found;
         double y = (sum[i] - mean) * scale * h->w[i] + (c->kind == TSR_NORM_LAYER ? h->b[i] : 0);
         tsr_to_f32(c->dtype, normed + i * tsr_dtype_bytes(c->dtype), &found, 1);
-        if (!(fabs(found - y) <=
-              2 * resolution(c->dtype) * (fabs(y) + fabs(mean) * scale + 0.01) + 1e-4 * fabs(y)))
+        double of = (fabs(sum[i]) + fabs(mean)) * scale * fabs(h->w[i]) +
+                    fabs(h->b[i]); /* y is a difference of these */
+        if (!(fabs(found - y) <= resolution(c->dtype) * fabs(y) + 1e-6 * of + 1e-7))
             fail_msg("%s, %lld x %lld: normed element (%lld, %lld) is %g, not %g", tsr_dtype_name(c->dtype),
                      (long long)c->rows, (long long)c->cols, (long long)row, (long long)i, found, y);
     }

@@ -1,12 +1,17 @@
 /* reduce_direct.cu: sums of large messages between few ranks, in one trip (reduce_peers.h).
  *
- * Some blocks send, and never wait: a few rows at a time, behind them a fence and the rows' flags. The others wait for
- * rows and add them up. So links and memory are busy at the same time, and no block stands still for a fence but its
- * first warp. Senders come first in the grid: whatever the device has room for, they are not kept waiting. */
+ * Some blocks send, and never wait: a few rows at a time, behind them a fence and the rows' flags, one for each rank and
+ * one for this rank itself, whose sum may lie over what is sent. The others wait for all ranks' flags of a row and add
+ * it up. So links and memory are busy at the same time, and no block stands still for a fence but its first warp.
+ * Senders come first in the grid: whatever the device has room for, they are not kept waiting. */
 #include "base/checked.h"
 #include "layers/cuda/kernels/reduce_peers.cuh"
 
-enum { THREADS = 256, IN_FLIGHT = 4 }; /* vectors a sending thread holds */
+enum {
+    THREADS = 256,
+    IN_FLIGHT = 4, /* vectors a sending thread holds */
+    SENDERS = 1    /* of a processor */
+};
 
 /* Row `row` of `from`, in the arena of `at_rank`. Nobody sends to itself: there are size - 1 places. */
 static __device__ __forceinline__ uint4 *slot_of(const tsr_reduce_team &t, int at_rank, int from, int half, int row,
@@ -44,7 +49,7 @@ static __device__ __forceinline__ void send_rows(const tsr_reduce_team &team, co
     if (threadIdx.x != 0) return;
     __threadfence_system();
     for (int q = 0; q < team.size; q++)
-        for (int r = 0; r < ROWS && q != team.rank; r++)
+        for (int r = 0; r < ROWS; r++)
             if (first + r < a.rows)
                 *(volatile unsigned *)flag_of(team, q, team.rank, turn.half, first + r) = turn.flag;
 }
@@ -61,7 +66,7 @@ static __device__ __forceinline__ void add_row(const tsr_reduce_team &team, cons
     int peer = threadIdx.x;
     tsr_reduce_read_row<T, K>(a.x, a.x_ld, row, cols, place, x);
     if (a.residual) tsr_reduce_read_row<T, K>(a.residual, a.residual_ld, row, cols, place, residual);
-    if (peer < team.size && peer != team.rank)
+    if (peer < team.size)
         tsr_reduce_wait_flag(team, turn, flag_of(team, team.rank, peer, turn.half, row), peer, patience);
     __syncthreads();
     for (int k = 0; k < K; k++) {
@@ -110,13 +115,14 @@ int64_t tsr_reduce_direct_rows(const tsr_reduce_team *team, tsr_dtype dtype, int
     return tsr_min(team->share_bytes * team->size / row_bytes, TSR_REDUCE_ROWS);
 }
 
-/* A block of each processor sends, or as many as there are rows for. */
+/* Some blocks of each processor send, as far as there are rows for them. */
 template <typename T, int K>
 static tsr_status launch(const tsr_reduce_team *team, const tsr_reduce_rows *rows, tsr_reduce_shape s,
                          const tsr_cuda_step *step)
 {
     int grid, batches = (rows->rows + IN_FLIGHT / K - 1) / (IN_FLIGHT / K);
-    int senders = (int)tsr_min(batches, step->n_processors);
+    int each = team->senders_per_processor > 0 ? team->senders_per_processor : SENDERS;
+    int senders = (int)tsr_min(batches, each * step->n_processors);
     TSR_TRY(tsr_reduce_grid(direct_rows<T, K>, s.threads, team->blocks_per_processor, step, senders + rows->rows,
                             &grid));
     if (senders > grid / 2) senders = grid / 2;

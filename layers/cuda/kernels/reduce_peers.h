@@ -56,16 +56,17 @@ typedef struct tsr_reduce_notice {
  * The regions hold two halves, for odd and even collectives. */
 typedef struct tsr_reduce_team {
     int rank, size;
-    int blocks_per_row;       /* push: 1, 2, 4 or 8; 0: the best known */
-    int blocks_per_processor; /* direct, two_shot: at most; 0: as many as fit */
-    int64_t push_bytes;       /* of one rank's rows in a push, with their flags */
-    int64_t share_bytes;      /* of the rows one rank sends to one owner in a two_shot */
-    int64_t push_at;          /* [2][size] push_bytes */
-    int64_t share_at;         /* [2][size] share_bytes; direct: [2][size - 1] share_bytes * size */
-    int64_t sum_at;           /* [2][size] share_bytes: rows by number */
-    int64_t share_flag_at;    /* [2][size][TSR_REDUCE_ROWS] uint32 */
-    int64_t sum_flag_at;      /* [2][TSR_REDUCE_ROWS] uint32 */
-    unsigned long long limit; /* of one wait, in ns */
+    int blocks_per_row;        /* push: 1, 2, 4 or 8; 0: the best known */
+    int blocks_per_processor;  /* direct, two_shot: at most; 0: as many as fit */
+    int senders_per_processor; /* direct: of those; 0: the best known */
+    int64_t push_bytes;        /* of one rank's rows in a push, with their flags */
+    int64_t share_bytes;       /* of the rows one rank sends to one owner in a two_shot */
+    int64_t push_at;           /* [2][size] push_bytes */
+    int64_t share_at;          /* [2][size] share_bytes; direct: [2][size - 1] share_bytes * size */
+    int64_t sum_at;            /* [2][size] share_bytes: rows by number */
+    int64_t share_flag_at;     /* [2][size][TSR_REDUCE_ROWS] uint32 */
+    int64_t sum_flag_at;       /* [2][TSR_REDUCE_ROWS] uint32 */
+    unsigned long long limit;  /* of one wait, in ns */
     char *arena[TSR_REDUCE_RANKS];
     tsr_reduce_state *state;
     tsr_reduce_notice *notice;

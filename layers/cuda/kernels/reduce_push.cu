@@ -2,8 +2,8 @@
  *
  * A packet is 16 bytes, {value, flag, value, flag} of 4 bytes each: each 8-byte half arrives whole or not at all, so
  * whoever finds the flag of this collective has the value beside it. A vector of 16 bytes travels as two packets, the
- * packets of a warp side by side. A row is spread over the blocks of a cluster, since few warps wait faster than many; a
- * cluster has a row, or several, and sends all before it waits for any. */
+ * packets of a warp side by side. Where there are few rows each is spread over the blocks of a cluster, since few warps
+ * wait faster than many; where there are more a block has a row, or several. All are sent before one is waited for. */
 #include "layers/cuda/kernels/reduce_peers.cuh"
 
 /* --- Clusters --- */
@@ -37,9 +37,14 @@ struct row_team {
         int lane = threadIdx.x % TSR_WARP, warps = blockDim.x / TSR_WARP;
         float *place = scratch[turn++ % 2];
         x = tsr_warp_sum(x);
-        if (lane < parts) cluster_store(place + part * warps + threadIdx.x / TSR_WARP, lane, x);
-        cluster_arrive();
-        cluster_wait();
+        if (parts == 1) {
+            if (lane == 0) place[threadIdx.x / TSR_WARP] = x;
+            __syncthreads();
+        } else {
+            if (lane < parts) cluster_store(place + part * warps + threadIdx.x / TSR_WARP, lane, x);
+            cluster_arrive();
+            cluster_wait();
+        }
         return tsr_warp_sum(lane < parts * warps ? place[lane] : 0);
     }
 };
@@ -150,11 +155,16 @@ static __device__ __forceinline__ void finish_row(const tsr_reduce_team &team, c
     if (a.normed) tsr_reduce_norm<T, K>(a, row, place, values, held, [&](float s) { return blocks.sum(s); });
 }
 
-/* Blocks of 4 warps, 8 to a row at most: up to K == 1 a row has no more warps than its sums have places. */
-enum { THREADS = 128, MOST_PARTS = 8, PER_PROCESSOR = 4 };
+/* A row has at most 8 blocks, and of these and their warps no more than its sums have places. */
+enum {
+    THREADS = 512,      /* of a block, at most */
+    FEW_THREADS = 128,  /* of a block of a cluster, if it can be */
+    MOST_PARTS = 8,     /* of a row */
+    MOST_CLUSTERED = 32 /* blocks in all; with more, clusters cost more than they save */
+};
 
 template <typename T, int K>
-static __global__ void __launch_bounds__(THREADS, PER_PROCESSOR)
+static __global__ void __launch_bounds__(THREADS)
     push_rows(const __grid_constant__ tsr_reduce_team team, const __grid_constant__ tsr_reduce_rows a, int vectors,
               int parts)
 {
@@ -166,14 +176,14 @@ static __global__ void __launch_bounds__(THREADS, PER_PROCESSOR)
     tsr_reduce_weights<T> weights;
     tsr_vector<T> x[K];
     int first = blockIdx.x / parts, stride = gridDim.x / parts;
-    cluster_arrive(); /* all blocks of the row have begun before one writes into another */
+    if (parts > 1) cluster_arrive(); /* all blocks of the row have begun before one writes into another */
     if (threadIdx.x == 0) turn = tsr_reduce_take(team);
     if (K == 1 && a.normed) tsr_reduce_load_weights(a, place.first, &weights);
     tsr_grid_wait();
     tsr_reduce_read_row<T, K>(a.x, a.x_ld, first, tsr_reduce_cols(a, first), place, x);
     __syncthreads();
     tsr_grid_release();
-    cluster_wait();
+    if (parts > 1) cluster_wait();
     patience.lost = turn.failed; /* but stay: blocks of a cluster may have seen different things */
     if (!turn.failed) send_row<T, K>(team, turn, first, vectors, place, x);
     for (int row = first + stride; row < a.rows && !turn.failed; row += stride) {
@@ -200,13 +210,21 @@ typedef struct push_shape {
     int vectors, parts, per_thread, threads;
 } push_shape;
 
+static int most_parts(const tsr_reduce_team *team, const tsr_reduce_rows *rows)
+{
+    if (team->blocks_per_row > 0) return team->blocks_per_row;
+    return rows->rows <= MOST_CLUSTERED / 2 ? MOST_CLUSTERED / rows->rows : 1;
+}
+
 static push_shape shape_of(const tsr_reduce_team *team, const tsr_reduce_rows *rows)
 {
     push_shape s = {tsr_reduce_vectors(rows->dtype, rows->cols), 1, 1, THREADS};
+    int most = most_parts(team, rows);
+    while (s.parts < MOST_PARTS && s.parts * FEW_THREADS < s.vectors && 2 * s.parts <= most) s.parts *= 2;
     while (s.parts < MOST_PARTS && s.parts * THREADS < s.vectors) s.parts *= 2;
-    if (team->blocks_per_row > 0 && team->blocks_per_row < s.parts) s.parts = team->blocks_per_row;
-    while (s.per_thread < 4 && s.per_thread * s.parts * THREADS < s.vectors) s.per_thread *= 2;
-    if (s.parts == 1 && s.per_thread == 1) s.threads = (s.vectors + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
+    while (s.parts * THREADS * s.per_thread < s.vectors) s.per_thread *= 2;
+    int each = s.parts * s.per_thread, wanted = (s.vectors + each - 1) / each;
+    s.threads = (wanted + TSR_WARP - 1) / TSR_WARP * TSR_WARP;
     return s;
 }
 
@@ -215,18 +233,24 @@ static tsr_status launch(const tsr_reduce_team *team, const tsr_reduce_rows *row
                          const tsr_cuda_step *step)
 {
     cudaLaunchAttribute attributes[2] = {};
-    attributes[0].id = cudaLaunchAttributeClusterDimension;
-    attributes[0].val.clusterDim.x = s.parts;
-    attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-    attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[1].val.programmaticStreamSerializationAllowed = 1;
-    int most = step->n_processors * PER_PROCESSOR / s.parts;
+    int n = 0, grid;
+    TSR_TRY(tsr_reduce_grid(push_rows<T, K>, s.threads, 0, step, rows->rows * s.parts, &grid));
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3((rows->rows < most ? rows->rows : most) * s.parts);
+    config.gridDim = dim3(grid / s.parts * s.parts);
     config.blockDim = dim3(s.threads);
     config.stream = step->stream;
+    if (s.parts > 1) {
+        attributes[n].id = cudaLaunchAttributeClusterDimension;
+        attributes[n].val.clusterDim.x = s.parts;
+        attributes[n].val.clusterDim.y = attributes[n].val.clusterDim.z = 1;
+        n++;
+    }
+    if (step->overlap) {
+        attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[n++].val.programmaticStreamSerializationAllowed = 1;
+    }
     config.attrs = attributes;
-    config.numAttrs = step->overlap ? 2 : 1;
+    config.numAttrs = n;
     return tsr_cuda_check(cudaLaunchKernelEx(&config, push_rows<T, K>, *team, *rows, s.vectors, s.parts),
                           "reduce_push");
 }
