@@ -37,6 +37,21 @@ tsr_status tsr_source_add_file(tsr_source *s, const char *name, int *file)
     return tsr_source_add_fd(s, fd, name, file);
 }
 
+tsr_status tsr_source_read_json(const tsr_source *s, int file, int64_t cap, tsr_json *out)
+{
+    const tsr_source_file *f = &s->files[file];
+    void *text;
+    *out = (tsr_json){0};
+    if (f->bytes > cap)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: %lld bytes, at most %lld are accepted", f->name,
+                        (long long)f->bytes, (long long)cap);
+    TSR_TRY(tsr_alloc(f->bytes, f->name, &text));
+    tsr_status status = tsr_source_pread(s, file, 0, f->bytes, text);
+    if (status == TSR_OK) status = tsr_json_parse(text, f->bytes, f->name, out);
+    tsr_free(text);
+    return status;
+}
+
 static tsr_status add_open_file(tsr_source *s, int fd, const char *name, int *file)
 {
     struct stat st;
