@@ -26,6 +26,7 @@ extern const tsr_source_format tsr_format_safetensors;       /* safetensors.c */
 extern const tsr_source_format tsr_format_safetensors_index; /* shard_index.c */
 extern const tsr_source_format tsr_format_torch_index;       /* shard_index.c */
 extern const tsr_source_format tsr_format_torch;             /* torch_bin.c */
+extern const tsr_source_format tsr_format_deepspeed_json;    /* deepspeed_json.c */
 
 typedef struct tsr_source_file {
     char *name;
@@ -57,6 +58,8 @@ bool tsr_source_has_file(const tsr_source *source, const char *name);
 
 /* Opens a regular file of the folder by its plain name (rules in source.h). *file is its index. */
 tsr_status tsr_source_add_file(tsr_source *source, const char *name, int *file);
+/* The same for a path below the folder: plain names with '/' between them. */
+tsr_status tsr_source_add_path(tsr_source *source, const char *path, int *file);
 /* Takes over an open descriptor, also on failure. */
 tsr_status tsr_source_add_fd(tsr_source *source, int fd, const char *name, int *file);
 

@@ -34,6 +34,8 @@ def run(folder, *options):
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
             raise AssertionError(f"exit code {done.returncode}: {done.stderr.strip()[-400:]}")
+        if len(done.stdout.splitlines()) != len(entries):
+            raise AssertionError(f"{command[0]}: {len(done.stdout.splitlines())} lines for {len(entries)} prompts")
         said.append(done.stdout)
     return said
 
@@ -114,6 +116,28 @@ class Torch(Forms):
             wide = b"".join(b"\x7f" * 2 * size + data[r * row:(r + 1) * row] + b"\x7f" * size for r in range(shape[0]))
             made[name] = Tensor(dtype, shape, wide, 2, (shape[1] + 3, 1))
         write_torch(self.folder / "pytorch_model.bin", made)
+        self.same()
+
+
+class DeepSpeedJson(Forms):
+    def test_list(self):
+        weights = self.start("llama_wide_heads")
+        names = sorted(weights)
+        for base, kind in (("", "ds_model"), ("parts", "BLOOM"), ("/home/somebody/else", "ds_model")):
+            files, below = ["one.bin", "sub/two.pt"], base if not base.startswith("/") else ""
+            for i, name in enumerate(files):
+                write_torch(self.folder / below / name, tensors({n: weights[n] for n in names[i::2]}))
+            told = {"type": kind, "version": 1.0, "checkpoints": files, "base_dir": base}
+            (self.folder / "ds.json").write_text(json.dumps(told))
+            self.same("--checkpoint", "ds.json")
+
+    def test_safetensors_entries(self):
+        self.start("gpt_neox_linear")
+        files = sorted(path.name for path in (ORACLE / self.name).glob("*.safetensors") if path.name != "full.safetensors")
+        for name in files:
+            shutil.copy(ORACLE / self.name / name, self.folder / name.replace("model", "part"))
+        told = {"type": "ds_model", "checkpoints": [name.replace("model", "part") for name in files], "version": 0}
+        (self.folder / "ds_inference_checkpoint.json").write_text(json.dumps(told))
         self.same()
 
 

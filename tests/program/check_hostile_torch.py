@@ -151,6 +151,19 @@ class Torch(unittest.TestCase):
             self.refused(json.dumps(index).encode(), "weight_map|cannot be opened", name="pytorch_model.bin.index.json")
         self.refused(b'{"weight_map": {"a": "x.bin", "a": "y.bin"}}', "duplicate", name="pytorch_model.bin.index.json")
 
+    def test_deepspeed_json(self):
+        whole = {"type": "ds_model", "checkpoints": ["x.bin"], "version": 1.0}
+        for change, expected in (
+                ({"checkpoints": ["../x.bin"]}, "not accepted"), ({"checkpoints": ["/etc/passwd"]}, "not accepted"),
+                ({"checkpoints": ["a/../../x.bin"]}, "not accepted"), ({"checkpoints": [""]}, "not accepted"),
+                ({"base_dir": "../.."}, "not accepted"), ({"checkpoints": ["missing.bin"]}, "cannot be opened"),
+                ({"checkpoints": [7]}, "found an integer"), ({"checkpoints": []}, "found none"), ({"checkpoints": 1}, "checkpoints"),
+                ({"checkpoints": {"tp": []}}, "checkpoints"), ({"type": "other"}, "found \"other\""), ({"type": 3}, "type"),
+                ({"parallelization": "tp"}, "parallelization"), ({"checkpoints": ["ds_inference_checkpoint.json"]}, "not a torch file")):
+            with self.subTest(change=change):
+                self.refused(json.dumps(dict(whole, **change)).encode(), expected, name="ds_inference_checkpoint.json")
+        self.refused(b'{"type": "ds_model", "type": "bloom"}', "duplicate", name="ds_inference_checkpoint.json")
+
     def test_flipped_bits(self):
         """Whatever single bit of the pickle or the directory is wrong: refused, or read."""
         whole = bytearray(torch_bytes({n: Tensor(t[0], t[1], t[2]) for n, t in list(read_instance(GPT2).items())[:2]}))
