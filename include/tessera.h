@@ -70,11 +70,12 @@ typedef struct tsr_engine_options {
     const char *device;   /* "auto" (the GPUs if every rank sees one), "cpu", "cuda": one GPU a rank */
     double gpu_memory_fraction; /* of a GPU's free memory, for weights, values, keys and values; 0: 0.9 */
     bool no_cuda_graph;         /* enqueue decode steps call by call instead of as captured graphs */
+    const char *checkpoint; /* file or folder with the weights, relative to `model`; NULL: what lies there */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false                                                                                 \
+            "auto", 0, false, NULL                                                                           \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
