@@ -46,6 +46,7 @@ typedef struct tsr_weight_info {
     const tsr_view *view; /* [rows, cols], or [rows] for a vector */
     int64_t rows, cols;   /* a vector has cols = 1 */
     bool is_vector;
+    bool unit_rows; /* each row is divided by its Euclidean length when it is loaded */
 } tsr_weight_info;
 
 typedef struct tsr_node {

@@ -261,6 +261,9 @@ static tsr_status localize_weights(const tsr_sharding *s, int rank, tsr_model *l
         tsr_weight same; /* numbers stay as they are, so nodes need no translation */
         TSR_TRY(tsr_model_add_weight(local, info->name, view, &same));
         assert(same == w);
+        if (info->unit_rows && p->cols)
+            return tsr_fail(TSR_ERR_INTERNAL, "%s: rows of length 1 cannot be cut", info->name);
+        local->weights[same].unit_rows = info->unit_rows;
     }
     return TSR_OK;
 }

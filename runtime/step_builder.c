@@ -88,11 +88,11 @@ void tsr_step_builder_destroy(tsr_step_builder **builder)
 
 static void add_token(tsr_step_builder *b, int32_t t, int32_t position, int32_t prompt_length)
 {
-    int64_t length = tsr_max(prompt_length, (int64_t)position + 1);
     b->positions[t] = position;
     for (int64_t i = 0; i < b->n_ropes; i++) {
         int dims = b->ropes[i].dims;
         float *angles = b->rope[i] + (int64_t)t * dims;
+        int64_t length = tsr_rope_length(&b->ropes[i], position, prompt_length);
         tsr_rope_angles(&b->ropes[i], position, length, angles, angles + dims / 2);
     }
 }

@@ -1,7 +1,6 @@
 /* step_builder.h: from a step record and the slot table to what kernels and sampler work on.
  *
- * Rope angles of a token are those of length max(prompt length of its sequence, position + 1), see
- * layers/rope.h. Local, not thread-safe. All buffers are made at creation, for the largest step the limits
+ * Rope angles of a token are those of the length that tsr_rope_length gives it, see layers/rope.h. Local, not thread-safe. All buffers are made at creation, for the largest step the limits
  * allow.
  */
 #ifndef TSR_RUNTIME_STEP_BUILDER_H

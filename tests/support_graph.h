@@ -67,6 +67,11 @@ static inline const double *plain_weight(plain_run *run, int rank, tsr_weight w)
         fail_msg("%s: %s", info->name, tsr_error_text());
     *slot = plain_alloc(info->rows * info->cols, sizeof **slot);
     for (int64_t i = 0; i < info->rows * info->cols; i++) (*slot)[i] = narrow[i];
+    for (int64_t r = 0; r < info->rows && info->unit_rows; r++) {
+        double squares = 0;
+        for (int64_t c = 0; c < info->cols; c++) squares += pow((*slot)[r * info->cols + c], 2);
+        for (int64_t c = 0; c < info->cols; c++) (*slot)[r * info->cols + c] /= sqrt(squares);
+    }
     free(narrow);
     return *slot;
 }

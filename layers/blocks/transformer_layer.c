@@ -1,16 +1,16 @@
 /* transformer_layer.c: the nodes of a transformer layer in each order of norms and residuals. */
 #include "layers/blocks/transformer_layer.h"
 
-static tsr_status rotate(tsr_graph *g, tsr_value x, int heads, const tsr_attention_block *a, tsr_value *out)
+static tsr_status rotate(tsr_graph *g, tsr_value x, int heads, const tsr_attention_block *a, int rope,
+                         tsr_value *out)
 {
-    if (a->rope == TSR_NONE) {
+    if (rope == TSR_NONE) {
         *out = x;
         return TSR_OK;
     }
-    if (a->rope < 0 || a->rope >= g->model->n_ropes)
-        return tsr_fail(TSR_ERR_INTERNAL, "no rope table %d", a->rope);
-    int dims = g->model->ropes[a->rope].dims;
-    return tsr_graph_rope(g, x, heads, a->spec.head_dim, dims, a->rope_style, a->rope, out);
+    if (rope < 0 || rope >= g->model->n_ropes) return tsr_fail(TSR_ERR_INTERNAL, "no rope table %d", rope);
+    int dims = g->model->ropes[rope].dims;
+    return tsr_graph_rope(g, x, heads, a->spec.head_dim, dims, a->rope_style, rope, out);
 }
 
 tsr_status tsr_self_attention(tsr_graph *g, tsr_value x, const tsr_attention_block *a, tsr_value *out)
@@ -19,8 +19,8 @@ tsr_status tsr_self_attention(tsr_graph *g, tsr_value x, const tsr_attention_blo
     TSR_TRY(tsr_project(g, x, &a->q, &q));
     TSR_TRY(tsr_project(g, x, &a->k, &k));
     TSR_TRY(tsr_project(g, x, &a->v, &v));
-    TSR_TRY(rotate(g, q, a->spec.heads, a, &q));
-    TSR_TRY(rotate(g, k, a->spec.kv_heads, a, &k));
+    TSR_TRY(rotate(g, q, a->spec.heads, a, a->rope, &q));
+    TSR_TRY(rotate(g, k, a->spec.kv_heads, a, a->own_k_rope ? a->k_rope : a->rope, &k));
     TSR_TRY(tsr_graph_attention(g, q, k, v, &a->spec, &y));
     return tsr_project(g, y, &a->out, out);
 }

@@ -27,7 +27,9 @@ typedef enum tsr_layer_order {
 typedef struct tsr_attention_block {
     tsr_projection q, k, v, out;
     tsr_attention_spec spec;
-    int rope; /* table of the model, or TSR_NONE; its dims are the rotated ones */
+    int rope;   /* table of the model, or TSR_NONE; its dims are the rotated ones */
+    int k_rope; /* the table of the keys, if they have their own */
+    bool own_k_rope;
     tsr_rope_style rope_style;
 } tsr_attention_block;
 

@@ -4,9 +4,12 @@
 
 #include "layers/model.h"
 
+tsr_status tsr_build_baichuan(tsr_object config, tsr_model *m);
 tsr_status tsr_build_gpt2(tsr_object config, tsr_model *m);
 tsr_status tsr_build_gpt_neox(tsr_object config, tsr_model *m);
+tsr_status tsr_build_internlm(tsr_object config, tsr_model *m);
 tsr_status tsr_build_llama(tsr_object config, tsr_model *m);
 tsr_status tsr_build_mistral(tsr_object config, tsr_model *m);
+tsr_status tsr_build_qwen(tsr_object config, tsr_model *m);
 
 #endif

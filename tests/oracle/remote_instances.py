@@ -1,0 +1,122 @@
+"""The instances of the families whose modelling code is not part of transformers; fields as in instances.py.
+
+make_remote.py turns each row into a folder. `tensors` in shapes() says which weights a family has: name -> shape.
+"""
+from instances import LENGTHS, inside, sixteen, without_none
+
+
+def internlm(embed, heads, ffn, vocab, **more):
+    config = {"architectures": ["InternLMForCausalLM"], "model_type": "internlm",
+              "auto_map": {"AutoModelForCausalLM": "modeling_internlm.InternLMForCausalLM"},
+              "hidden_size": embed, "num_attention_heads": heads, "intermediate_size": ffn, "vocab_size": vocab,
+              "num_hidden_layers": 2, "max_position_embeddings": 96, "hidden_act": "silu", "rms_norm_eps": 1e-05,
+              "bias": True, "bos_token_id": 1}
+    return without_none({**config, **more})
+
+
+def baichuan(embed, heads, ffn, vocab, **more):
+    config = {"architectures": ["BaichuanForCausalLM"], "model_type": "baichuan", "hidden_size": embed,
+              "num_attention_heads": heads, "intermediate_size": ffn, "vocab_size": vocab, "num_hidden_layers": 2,
+              "max_position_embeddings": 96, "model_max_length": 96, "hidden_act": "silu", "rms_norm_eps": 1e-06,
+              "tie_word_embeddings": False, "bos_token_id": 1}
+    return without_none({**config, **more})
+
+
+def qwen(embed, heads, ffn, vocab, **more):
+    config = {"architectures": ["QWenLMHeadModel"], "model_type": "qwen", "hidden_size": embed,
+              "num_attention_heads": heads, "kv_channels": embed // heads, "intermediate_size": ffn,
+              "vocab_size": vocab, "num_hidden_layers": 2, "max_position_embeddings": 96, "seq_length": 96,
+              "layer_norm_epsilon": 1e-06, "no_bias": True, "rotary_emb_base": 10000, "rotary_pct": 1.0,
+              "use_dynamic_ntk": True, "use_logn_attn": True, "tie_word_embeddings": False}
+    return without_none({**config, **more})
+
+
+ROWS = {
+    "internlm_origin": dict(  # attention with biases, the first releases' config without "rotary"
+        config=internlm(30, 5, 37, 97, rms_norm_eps=0.02)),
+    "internlm_dynamic": dict(
+        config=internlm(42, 7, 29, 131, bias=False, hidden_act="gelu_new", max_position_embeddings=24,
+                        rotary={"base": 700, "type": "dynamic", "scaling_factor": 3.0}, torch_dtype="bfloat16"),
+        dtypes="BF16", lengths=(1, 2, 7, 23, 24, 25, 61), new_tokens=inside(24)),
+    "internlm_tied": dict(
+        config=internlm(36, 3, 31, 89, tie_word_embeddings=True, rotary={"base": 500, "type": "origin"}),
+        head="omitted", prefix=False, shards=2),
+    "baichuan_7b": dict(
+        config=baichuan(40, 5, 43, 103, architectures=["BaiChuanForCausalLM"], rms_norm_eps=0.01), shards=2),
+    "baichuan2_7b": dict(
+        config=baichuan(42, 7, 31, 113, z_loss_weight=0, torch_dtype="float16", rms_norm_eps=0.02, hidden_act="relu"),
+        dtypes="F16", norm_gain=5.0),
+    "qwen_short": dict(  # within the trained length: plain rotation, plain queries
+        config=qwen(40, 5, 62, 107, no_bias=False, rotary_emb_base=900, layer_norm_epsilon=0.02)),
+    "qwen_long": dict(  # prompts on both sides of the trained length, of twice it and of four times it
+        config=qwen(36, 3, 58, 127, seq_length=12, layer_norm_epsilon=0.01, torch_dtype="bfloat16"), dtypes="BF16",
+        lengths=(1, 2, 7, 11, 12, 13, 24, 25, 48, 49, 61)),
+    "qwen_partial": dict(  # half of each head rotates
+        config=qwen(56, 7, 46, 101, seq_length=16, rotary_pct=0.5, layer_norm_epsilon=0.01, use_logn_attn=False,
+                    tie_word_embeddings=True),
+        head="copied", prefix=False, lengths=(1, 2, 7, 16, 17, 33, 61)),
+    "qwen_logn": dict(
+        config=qwen(30, 5, 34, 109, seq_length=9, use_dynamic_ntk=False, layer_norm_epsilon=0.02)),
+}
+
+DEFAULTS = dict(dtypes="F32", shards=1, prefix=True, head="stored", qk_gain=1.5, lengths=LENGTHS, new_tokens=sixteen,
+                norm_gain=1.0)
+
+
+def llama_like(config, attention):
+    """Names and shapes of a Llama-shaped family; `attention` has those of its first projections."""
+    e, f = config["hidden_size"], config["intermediate_size"]
+    yield "model.embed_tokens.weight", (config["vocab_size"], e)
+    for i in range(config["num_hidden_layers"]):
+        at = f"model.layers.{i}."
+        for name, shape in attention(e):
+            yield at + "self_attn." + name, shape
+        yield from ((f"{at}mlp.{p}_proj.weight", (f, e)) for p in ("gate", "up"))
+        yield at + "mlp.down_proj.weight", (e, f)
+        yield from ((f"{at}{p}_layernorm.weight", (e,)) for p in ("input", "post_attention"))
+    yield "model.norm.weight", (e,)
+    yield "lm_head.weight", (config["vocab_size"], e)
+
+
+def internlm_attention(config):
+    def of(e):
+        for p in "qkvo":
+            yield f"{p}_proj.weight", (e, e)
+            if config["bias"]:
+                yield f"{p}_proj.bias", (e,)
+    return of
+
+
+def baichuan_attention(config):
+    return lambda e: (("W_pack.weight", (3 * e, e)), ("o_proj.weight", (e, e)))
+
+
+def qwen_tensors(config):
+    e, f = config["hidden_size"], config["intermediate_size"] // 2
+    yield "transformer.wte.weight", (config["vocab_size"], e)
+    for i in range(config["num_hidden_layers"]):
+        at = f"transformer.h.{i}."
+        yield at + "attn.c_attn.weight", (3 * e, e)
+        yield at + "attn.c_attn.bias", (3 * e,)
+        shapes = {"attn.c_proj": (e, e), "mlp.w1": (f, e), "mlp.w2": (f, e), "mlp.c_proj": (e, f)}
+        for name, shape in shapes.items():
+            yield f"{at}{name}.weight", shape
+            if not config["no_bias"]:
+                yield f"{at}{name}.bias", shape[:1]
+        yield from ((f"{at}ln_{n}.weight", (e,)) for n in (1, 2))
+    yield "transformer.ln_f.weight", (e,)
+    yield "lm_head.weight", (config["vocab_size"], e)
+
+
+def shapes(config):
+    """Every tensor of an untied model by name."""
+    family = config["model_type"]
+    if family == "qwen":
+        return dict(qwen_tensors(config))
+    attention = {"internlm": internlm_attention, "baichuan": baichuan_attention}[family]
+    return dict(llama_like(config, attention(config)))
+
+
+def all_instances():
+    gain = {name: 2.0 if "head" in row else 1.0 for name, row in ROWS.items()}
+    return {name: {"name": name, "gain": gain[name], **DEFAULTS, **row} for name, row in ROWS.items()}

@@ -1,0 +1,173 @@
+"""The families whose modelling code is not part of transformers, in plain numpy, straight from the formulas.
+
+InternLM, Baichuan 1 and 2, Qwen of the first generation. There is no other program to ask, so this is the oracle;
+check_twins.py holds it against a family of transformers with the same mathematics under other names wherever there
+is one. One sequence, no cache, dense masks, as in reference.py.
+
+    model = Model(folder)                               # float64
+    model.logprobs(ids)                                 # [T, V]; row t is the distribution after ids[0..t]
+    model.logprobs(ids, prompt=5)                       # the same where the first 5 were the prompt
+    Model(folder, arithmetic=FLOAT32 | BFLOAT16)        # how far rounding carries it
+"""
+import json
+import math
+import pathlib
+
+import numpy as np
+
+from reference import ACTIVATIONS, log_softmax, read_safetensors
+
+FAMILIES = ("internlm", "baichuan", "qwen")
+
+
+def to_bfloat16(x):
+    """Rounded to the nearest bfloat16, ties to even."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    bits = bits + 0x7FFF + ((bits >> 16) & 1)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+# What every value is made of: a number type, and what is done to the result of each operation.
+FLOAT64 = (np.float64, lambda x: x)
+FLOAT32 = (np.float32, lambda x: np.asarray(x, np.float32))
+BFLOAT16 = (np.float32, to_bfloat16)
+
+
+def config_of(folder):
+    return json.loads((pathlib.Path(folder) / "config.json").read_text())
+
+
+def knows(folder):
+    """Whether the instance in a folder is one of these families."""
+    return config_of(folder)["model_type"] in FAMILIES
+
+
+# ---- positions -----------------------------------------------------------------------------------------------------
+
+def angles(positions, dims, base):
+    """[T, dims / 2]"""
+    return np.asarray(positions)[:, None] * base ** (-np.arange(0, dims, 2) / dims)
+
+
+def rotate_half(x, turn):
+    """x [T, H, D]: channel i turns with channel i + r/2, r = twice the angles; the rest pass."""
+    cos, sin = np.cos(turn)[:, None, :], np.sin(turn)[:, None, :]
+    half = cos.shape[-1]
+    first, second, rest = x[..., :half], x[..., half:2 * half], x[..., 2 * half:]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
+
+
+def ntk(base, dims, growth):
+    return base * growth ** (dims / (dims - 2)) if dims > 2 else base  # of a single frequency the base is idle
+
+
+class Model:
+    """config.json and the weights of a folder; `config` may be given to ask what another setting would give."""
+
+    PREFIX = {"internlm": "model.", "baichuan": "model.", "qwen": "transformer."}
+
+    def __init__(self, folder, config=None, arithmetic=FLOAT64):
+        folder = pathlib.Path(folder)
+        self.config = config or config_of(folder)
+        self.family = self.config["model_type"]
+        self.number, self.round = arithmetic
+        self.tensors = {}
+        for file in sorted(folder.glob("model*.safetensors")):
+            for name, tensor in read_safetensors(file).items():
+                self.tensors[name.removeprefix(self.PREFIX[self.family])] = self.round(tensor.astype(self.number))
+
+    def get(self, key, default):
+        value = self.config.get(key)
+        return default if value is None else value
+
+    # -- parts --
+
+    def linear(self, name, x):
+        y = x @ self.tensors[name + ".weight"].T
+        return self.round(y + self.tensors[name + ".bias"] if name + ".bias" in self.tensors else y)
+
+    def rms_norm(self, name, x, eps):
+        x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.number(eps))
+        return self.round(x * self.tensors[name + ".weight"])
+
+    def attend(self, q, k, v, scale=None):
+        """q [T, H, D], k and v [T, K, D] -> [T, H * D]"""
+        length, heads, dim = q.shape
+        q, k = self.round(q.astype(self.number)), self.round(k.astype(self.number))
+        k, v = (np.repeat(x, heads // x.shape[1], axis=1) for x in (k, v))
+        scores = np.einsum("qhd,khd->hqk", q, k) * self.number(scale or dim**-0.5)
+        behind = np.arange(length)[:, None] - np.arange(length)[None, :]
+        weights = np.exp(log_softmax(np.where(behind < 0, -np.inf, scores)))
+        return self.round(np.einsum("hqk,khd->qhd", weights, v).reshape(length, -1))
+
+    def gated(self, at, names, act, x):
+        gate, up, down = names
+        return self.linear(at + down, self.round(act(self.linear(at + gate, x)) * self.linear(at + up, x)))
+
+    # -- families --
+
+    def logprobs(self, ids, prompt=None):
+        hidden = getattr(self, self.family)(ids, prompt or len(ids))
+        return log_softmax(self.head(hidden).astype(np.float64))
+
+    def head(self, x):
+        names = {"qwen": ("wte", "lm_head")}.get(self.family, ("embed_tokens", "lm_head"))
+        rows = self.tensors[names[0 if self.get("tie_word_embeddings", False) else 1] + ".weight"]
+        two = self.config["vocab_size"] == 125696 or "z_loss_weight" in self.config
+        if self.family == "baichuan" and two:
+            rows = self.round(rows / np.sqrt((rows * rows).sum(axis=-1, keepdims=True)))
+        return x @ rows.T
+
+    def internlm(self, ids, prompt):
+        config, rotary = self.config, self.config.get("rotary", {})
+        dim = config["hidden_size"] // config["num_attention_heads"]
+        base, length, known = rotary.get("base", 10000), len(ids), self.get("max_position_embeddings", 2048)
+        if rotary.get("type") == "dynamic" and length > known:
+            factor = rotary.get("scaling_factor", 1.0)
+            base = ntk(base, dim, factor * length / known - (factor - 1))
+
+        def heads(at, n):
+            return (self.linear(f"{at}self_attn.{p}_proj", n) for p in "qkv")
+        return self.llama(ids, angles(range(length), dim, base), heads)
+
+    def baichuan(self, ids, prompt):
+        dim = self.config["hidden_size"] // self.config["num_attention_heads"]
+
+        def heads(at, n):
+            return np.split(self.linear(at + "self_attn.W_pack", n), 3, axis=-1)
+        return self.llama(ids, angles(range(len(ids)), dim, 10000), heads)
+
+    def llama(self, ids, turn, heads):
+        config, act, eps = self.config, ACTIVATIONS[self.get("hidden_act", "silu")], self.get("rms_norm_eps", 1e-6)
+        x = self.tensors["embed_tokens.weight"][ids]
+        for i in range(config["num_hidden_layers"]):
+            at = f"layers.{i}."
+            q, k, v = (y.reshape(len(ids), config["num_attention_heads"], -1)
+                       for y in heads(at, self.rms_norm(at + "input_layernorm", x, eps)))
+            seen = self.attend(rotate_half(q, turn), rotate_half(k, turn), v)
+            x = self.round(x + self.linear(at + "self_attn.o_proj", seen))
+            n = self.rms_norm(at + "post_attention_layernorm", x, eps)
+            x = self.round(x + self.gated(at, ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"), act, n))
+        return self.rms_norm("norm", x, eps)
+
+    def qwen(self, ids, prompt):
+        config, act, eps = self.config, ACTIVATIONS["silu"], self.get("layer_norm_epsilon", 1e-6)
+        known, length, width = config["seq_length"], len(ids), config["kv_channels"]
+        dim, base = int(width * self.get("rotary_pct", 1.0)), self.get("rotary_emb_base", 10000)
+        if self.get("use_dynamic_ntk", True):  # the base stays as the prompt has set it
+            growth = 2 ** math.ceil(math.log2(prompt / known) + 1) - 1
+            base = ntk(base, dim, max(growth, 1))
+        turn = angles(range(length), dim, base)
+        grow = np.ones(length)
+        if self.get("use_logn_attn", True):
+            grow = np.array([max(1.0, math.log(t + 1) / math.log(known)) for t in range(length)])
+        x = self.tensors["wte.weight"][ids]
+        for i in range(config["num_hidden_layers"]):
+            at = f"h.{i}."
+            fused = self.linear(at + "attn.c_attn", self.rms_norm(at + "ln_1", x, eps))
+            q, k, v = (y.reshape(length, -1, width) for y in np.split(fused, 3, axis=-1))
+            seen = self.attend(rotate_half(q, turn) * grow[:, None, None], rotate_half(k, turn), v)
+            x = self.round(x + self.linear(at + "attn.c_proj", seen))
+            n = self.rms_norm(at + "ln_2", x, eps)
+            x = self.round(x + self.gated(at, ("mlp.w2", "mlp.w1", "mlp.c_proj"), act, n))
+        return self.rms_norm("ln_f", x, eps)
