@@ -13,7 +13,7 @@ typedef struct tsr_tokenizer_format {
 } tsr_tokenizer_format;
 
 extern const tsr_tokenizer_format tsr_format_tokenizer_json, tsr_format_vocab_merges,
-    tsr_format_sentencepiece;
+    tsr_format_sentencepiece, tsr_format_ice_text, tsr_format_sentencepiece_bpe, tsr_format_tiktoken;
 
 /* From memory; `name` and doc->file are used in errors. `config` is tokenizer_config.json, config.root may be
  * NULL. */
@@ -22,6 +22,9 @@ tsr_status tsr_tokenizer_from_vocab_merges(const tsr_json *vocab, const char *me
                                            const tsr_json *config, tsr_tokenizer *t);
 tsr_status tsr_tokenizer_from_sentencepiece(const char *bytes, int64_t n, const char *name,
                                             const tsr_json *config, tsr_tokenizer *t);
+
+tsr_status tsr_tokenizer_from_tiktoken(const char *bytes, int64_t n, const char *name, const tsr_json *config,
+                                       tsr_tokenizer *t);
 
 /* dir/file, and reading it. A missing tokenizer_config.json leaves *out empty. */
 tsr_status tsr_tokenizer_path(const char *dir, const char *file, char **out);

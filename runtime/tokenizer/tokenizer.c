@@ -11,7 +11,10 @@
 static const tsr_tokenizer_format *const formats[] = {
     &tsr_format_tokenizer_json,
     &tsr_format_vocab_merges,
+    &tsr_format_tiktoken,
     &tsr_format_sentencepiece,
+    &tsr_format_ice_text,
+    &tsr_format_sentencepiece_bpe,
 };
 
 tsr_status tsr_tokenizer_create(tsr_tokenizer **out)
