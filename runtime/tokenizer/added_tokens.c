@@ -162,7 +162,8 @@ static tsr_status build_trie(tsr_added_tokens *a, bool normalized, tsr_trie **ou
     TSR_TRY(tsr_trie_create(bytes, out));
     for (int64_t i = 0; i < a->count; i++) {
         const tsr_added_token *t = &a->token[i];
-        if (t->normalized == normalized && !t->hidden) tsr_trie_add(*out, t->decoded, t->decoded_length, (int32_t)i);
+        if (t->normalized == normalized && !t->hidden)
+            tsr_trie_add(*out, t->decoded, t->decoded_length, (int32_t)i);
     }
     return TSR_OK;
 }

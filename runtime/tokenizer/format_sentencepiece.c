@@ -63,8 +63,9 @@ static tsr_status finish_xglm(tsr_object config, tsr_tokenizer *t)
 /* ChatGLM 2 and 3: tokens behind the pieces, which are written by programs and never found in a text. */
 static tsr_status finish_chatglm(tsr_object config, tsr_tokenizer *t)
 {
-    static const char *const names[] = {"[MASK]",     "[gMASK]",  "[sMASK]",       "sop",           "eop",
-                                        "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"};
+    static const char *const names[] = {"[MASK]",   "[gMASK]",       "[sMASK]",
+                                        "sop",      "eop",           "<|system|>",
+                                        "<|user|>", "<|assistant|>", "<|observation|>"};
     const tsr_sentencepiece *s = t->model.state;
     (void)config;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -80,7 +81,8 @@ static const family families[] = {
     {"XGLMTokenizer", {"<s>", "</s>", "<unk>"}, false, finish_xglm},
     {"ChatGLMTokenizer", {NULL}, false, finish_chatglm},
 };
-static const family chatglm_6b = {"ChatGLMTokenizer", {"<sop>", "<eop>", "[MASK]", "<pad>", "<unk>"}, false, NULL};
+static const family chatglm_6b = {
+    "ChatGLMTokenizer", {"<sop>", "<eop>", "[MASK]", "<pad>", "<unk>"}, false, NULL};
 
 static tsr_status family_of(tsr_object config, const family **out)
 {
@@ -156,7 +158,8 @@ tsr_status tsr_tokenizer_from_sentencepiece(const char *bytes, int64_t n, const 
     TSR_TRY(piece_ids(f, c, name, &ids));
     TSR_TRY(tsr_sentencepiece_load(bytes, n, name, &ids, t->arena, &t->model));
     tsr_sentencepiece *s = t->model.state;
-    if (f->finish == finish_chatglm && tsr_vocabulary_id(t->model.vocabulary, "<sop>", 5) >= 0) f = &chatglm_6b;
+    if (f->finish == finish_chatglm && tsr_vocabulary_id(t->model.vocabulary, "<sop>", 5) >= 0)
+        f = &chatglm_6b;
     set_parts(f, t);
     /* "legacy": every stretch of text between added tokens gets a blank in front; since 2023 only the first
      * one. */

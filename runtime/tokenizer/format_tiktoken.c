@@ -12,7 +12,8 @@
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" digits                           \
     "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
 #define SPLIT(pattern)                                                                                       \
-    "\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"" pattern "\"}}"
+    "\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"" pattern "\"" \
+    "}}"
 
 enum { EXTRA_TOKENS = 205, AROUND_CAP = 2 };
 
@@ -26,10 +27,18 @@ typedef struct family {
 } family;
 
 static const family families[] = {
-    {"QWenTokenizer", "{" SPLIT(WORDS("\\\\p{N}")) "}",
-     {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}, EXTRA_TOKENS, true, {NULL}},
-    {"ChatGLM4Tokenizer", "{" SPLIT(WORDS("\\\\p{N}{1,3}")) "}",
-     {"<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"}, 0, false, {"[gMASK]", "<sop>"}},
+    {"QWenTokenizer",
+     "{" SPLIT(WORDS("\\\\p{N}")) "}",
+     {"<|endoftext|>", "<|im_start|>", "<|im_end|>"},
+     EXTRA_TOKENS,
+     true,
+     {NULL}},
+    {"ChatGLM4Tokenizer",
+     "{" SPLIT(WORDS("\\\\p{N}{1,3}")) "}",
+     {"<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"},
+     0,
+     false,
+     {"[gMASK]", "<sop>"}},
 };
 
 static tsr_status family_of(tsr_object config, const char *where, const char *fallback, const family **out)
@@ -52,8 +61,7 @@ static tsr_status load_parts(const family *f, tsr_tokenizer *t)
     tsr_object o;
     tsr_status status;
     TSR_TRY(tsr_json_parse(f->parts, (int64_t)strlen(f->parts), f->tokenizer_class, &doc));
-    if (f->nfc)
-        t->normalizers = (tsr_components){.item = {{&tsr_normalizer_nfc_now.base, NULL}}, .count = 1};
+    if (f->nfc) t->normalizers = (tsr_components){.item = {{&tsr_normalizer_nfc_now.base, NULL}}, .count = 1};
     TSR_TRY_OUT(tsr_component_child(tsr_json_root(&doc), "pre_tokenizer", t->arena, &o));
     TSR_TRY_OUT(tsr_pre_tokenizers_load(o, t->arena, &t->pre_tokenizers));
     t->decoders = (tsr_components){.item = {{&tsr_decoder_bytes.base, NULL}}, .count = 1};
@@ -62,7 +70,8 @@ out:
     return status;
 }
 
-static tsr_status add_special(const family *f, const char *where, const char *content, int32_t id, tsr_tokenizer *t)
+static tsr_status add_special(const family *f, const char *where, const char *content, int32_t id,
+                              tsr_tokenizer *t)
 {
     tsr_added_token token = {.content = content,
                              .length = (int32_t)strlen(content),

@@ -1,4 +1,4 @@
-/* format_vocab_merges.c: vocab.json and merges.txt: byte-level BPE, whose other parts the family decides.
+/* format_vocab_merges.c: vocab.json and merges.txt: BPE, nearly always of bytes, whose other parts the family decides.
  *
  * A family is a row: its parts are written as they would stand in a tokenizer.json and read by the same code.
  */
@@ -33,6 +33,11 @@ static const char clip_parts[] =
     "{\"type\":\"Replace\",\"pattern\":{\"String\":\"</w>\"},\"content\":\" \"},"
     "{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":1}]}}";
 
+static const char openai_gpt_parts[] =
+    "{\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
+    "\"strip_accents\":null,\"lowercase\":true},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},"
+    "\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"</w>\"}}";
+
 typedef struct family {
     const char *tokenizer_class; /* without "Fast" at the end */
     const char *parts;
@@ -51,6 +56,7 @@ static const family families[] = {
     {"LongformerTokenizer", gpt2_parts, "<s>", "</s>", "<unk>", "<mask>", true, true, NULL},
     {"CLIPTokenizer", clip_parts, "<|startoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, true, true,
      "</w>"},
+    {"OpenAIGPTTokenizer", openai_gpt_parts, NULL, NULL, "<unk>", NULL, false, false, "</w>"},
 };
 
 static tsr_status family_of(tsr_object config, const family **out)

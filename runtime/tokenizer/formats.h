@@ -17,7 +17,7 @@ extern const tsr_tokenizer_format tsr_format_tokenizer_json, tsr_format_vocab_me
 
 /* From memory; `name` and doc->file are used in errors. `config` is tokenizer_config.json, config.root may be
  * NULL. */
-tsr_status tsr_tokenizer_from_json(const tsr_json *doc, tsr_tokenizer *t);
+tsr_status tsr_tokenizer_from_json(const tsr_json *doc, const tsr_json *config, tsr_tokenizer *t);
 tsr_status tsr_tokenizer_from_vocab_merges(const tsr_json *vocab, const char *merges, int64_t n,
                                            const tsr_json *config, tsr_tokenizer *t);
 tsr_status tsr_tokenizer_from_sentencepiece(const char *bytes, int64_t n, const char *name,

@@ -56,8 +56,8 @@ void tsr_sentencepiece_release(tsr_model *model);
 
 /* Of both types: the tokens of a piece that is none (neighbouring ones are one token); whether an id is of type
  * CONTROL; and for UNIGRAM, what its search needs. */
-tsr_status tsr_sentencepiece_add_unknown(const tsr_sentencepiece *s, bool *after_unknown, const char *text, int64_t n,
-                                         tsr_token_list *out);
+tsr_status tsr_sentencepiece_add_unknown(const tsr_sentencepiece *s, bool *after_unknown, const char *text,
+                                         int64_t n, tsr_token_list *out);
 bool tsr_sentencepiece_is_control(const tsr_model *model, int32_t id);
 tsr_status tsr_sentencepiece_prepare_unigram(tsr_sentencepiece *s, const char *where);
 

@@ -117,8 +117,7 @@ static tsr_status add_piece(const tsr_sentencepiece *s, spm_work *w, const char 
                             tsr_token_list *out)
 {
     int32_t id = tsr_vocabulary_id(s->pieces, text, n);
-    if (id < 0 || id == s->unk_id) 
-        return tsr_sentencepiece_add_unknown(s, &w->after_unknown, text, n, out);
+    if (id < 0 || id == s->unk_id) return tsr_sentencepiece_add_unknown(s, &w->after_unknown, text, n, out);
     if (s->type[id] == TSR_PIECE_UNUSED && w->left_bytes[id] > 0) {
         int64_t left = w->left_bytes[id];
         TSR_TRY(add_piece(s, w, text, left, out));
@@ -151,5 +150,6 @@ bool tsr_sentencepiece_is_control(const tsr_model *model, int32_t id)
     return id >= 0 && id < s->size && s->type[id] == TSR_PIECE_CONTROL;
 }
 
-const tsr_model_kind tsr_model_sentencepiece = {
-    "SentencePiece BPE", NULL, encode, tsr_sentencepiece_release, release_work, trim_work, tsr_sentencepiece_is_control};
+const tsr_model_kind tsr_model_sentencepiece = {"SentencePiece BPE",         NULL,         encode,
+                                                tsr_sentencepiece_release,   release_work, trim_work,
+                                                tsr_sentencepiece_is_control};

@@ -206,8 +206,8 @@ tsr_status tsr_sentencepiece_load(const char *bytes, int64_t n, const char *wher
     TSR_TRY(read_model(&l, bytes, n));
     if (s->size == 0) return broken(&l, "the file");
     if (l.model_type != 1 && l.model_type != 2)
-        return tsr_fail(TSR_ERR_FORMAT, "%s: the SentencePiece model type is %s; we have BPE and UNIGRAM", where,
-                        types[l.model_type]);
+        return tsr_fail(TSR_ERR_FORMAT, "%s: the SentencePiece model type is %s; we have BPE and UNIGRAM",
+                        where, types[l.model_type]);
     if (s->unk_id < 0) return tsr_fail(TSR_ERR_FORMAT, "%s: no piece is of type UNKNOWN", where);
     check_control(&l, &s->bos_id);
     check_control(&l, &s->eos_id);

@@ -24,26 +24,15 @@ static void trim_work(void *work_model)
     if (w) tsr_unigram_work_trim(&w->search);
 }
 
-static bool can_be_found(uint8_t type)
-{
-    return type == TSR_PIECE_NORMAL || type == TSR_PIECE_USER_DEFINED;
-}
-
-/* A user-defined piece beats whatever else there is: nearly 0 for each of its bytes. Only normal pieces count for
- * the lowest and highest score; the reference starts the highest at the smallest positive number. */
+/* A user-defined piece costs nothing. Only normal pieces count for the lowest score. */
 static float fill_scores(const tsr_sentencepiece *s, double *score, bool *usable)
 {
-    float lowest = FLT_MAX, highest = FLT_MIN;
+    float lowest = FLT_MAX;
     for (int32_t id = 0; id < s->size; id++) {
-        if (s->type[id] != TSR_PIECE_NORMAL) continue;
-        lowest = fminf(lowest, s->score[id]);
-        highest = fmaxf(highest, s->score[id]);
-    }
-    for (int32_t id = 0; id < s->size; id++) {
-        int64_t n = 0;
-        tsr_vocabulary_piece(s->pieces, id, &n);
-        usable[id] = can_be_found(s->type[id]);
-        score[id] = s->type[id] == TSR_PIECE_USER_DEFINED ? (double)((float)n * highest) - 0.1 : s->score[id];
+        bool user_defined = s->type[id] == TSR_PIECE_USER_DEFINED;
+        usable[id] = user_defined || s->type[id] == TSR_PIECE_NORMAL;
+        score[id] = user_defined ? 0 : s->score[id];
+        if (s->type[id] == TSR_PIECE_NORMAL) lowest = fminf(lowest, s->score[id]);
     }
     return lowest - UNKNOWN_PENALTY;
 }
@@ -90,6 +79,6 @@ static tsr_status encode(const tsr_model *model, tsr_work *work, const char *tex
     return TSR_OK;
 }
 
-const tsr_model_kind tsr_model_sentencepiece_unigram = {
-    "SentencePiece Unigram", NULL,      encode, tsr_sentencepiece_release, release_work,
-    trim_work,               tsr_sentencepiece_is_control};
+const tsr_model_kind tsr_model_sentencepiece_unigram = {"SentencePiece Unigram",     NULL,         encode,
+                                                        tsr_sentencepiece_release,   release_work, trim_work,
+                                                        tsr_sentencepiece_is_control};

@@ -89,8 +89,8 @@ static tsr_status read_lines(const char *bytes, int64_t n, const char *where, ts
         int64_t length = line_length(bytes + i, n - i, &used);
         if (length == 0) continue;
         if (!parse_line(bytes + i, length, &line))
-            return tsr_fail(TSR_ERR_FORMAT, "%s: line %lld must be a token in base64, a blank and its rank", where,
-                            (long long)number);
+            return tsr_fail(TSR_ERR_FORMAT, "%s: line %lld must be a token in base64, a blank and its rank",
+                            where, (long long)number);
         TSR_TRY(tsr_vocabulary_add(v, where, line.rank, line.token, line.length));
     }
     return TSR_OK;

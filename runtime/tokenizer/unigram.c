@@ -97,7 +97,8 @@ static tsr_status make_room(tsr_unigram_work *w, int64_t n)
     return TSR_OK;
 }
 
-static void offer(const tsr_unigram *u, tsr_unigram_work *w, int64_t begin, int64_t end, int32_t id, double sum)
+static void offer(const tsr_unigram *u, tsr_unigram_work *w, int64_t begin, int64_t end, int32_t id,
+                  double sum)
 {
     if (w->begin[end] >= 0 && !(sum > w->best[end])) return;
     w->best[end] = u->single ? (double)(float)sum : sum;
@@ -128,7 +129,8 @@ tsr_status tsr_unigram_search(const tsr_unigram *u, tsr_unigram_work *w, const c
     TSR_TRY(make_room(w, n));
     for (int64_t at = 0; at < n; at += tsr_char_length(text[at])) offer_pieces(u, w, text, at, n);
     for (int64_t end = n; end > 0; end = w->begin[end]) {
-        TSR_TRY(tsr_grow((void **)&w->part, &w->part_capacity, w->parts + 1, sizeof *w->part, "a segmentation"));
+        TSR_TRY(
+            tsr_grow((void **)&w->part, &w->part_capacity, w->parts + 1, sizeof *w->part, "a segmentation"));
         w->part[w->parts++] = (tsr_unigram_part){w->begin[end], (int32_t)end, w->id[end]};
     }
     return TSR_OK;

@@ -15,9 +15,9 @@
 enum { TSR_UNIGRAM_PIECE_CAP = 1024 }; /* bytes */
 
 typedef struct tsr_unigram {
-    tsr_trie *trie;    /* of the pieces that can be found */
-    double *score;     /* [size] by id */
-    double unk_score;  /* of an unknown character */
+    tsr_trie *trie;   /* of the pieces that can be found */
+    double *score;    /* [size] by id */
+    double unk_score; /* of an unknown character */
     int32_t size;
     bool single; /* every sum is rounded to single precision, as in SentencePiece since 0.2.1 */
 } tsr_unigram;
@@ -29,9 +29,9 @@ typedef struct tsr_unigram_part {
 
 /* Buffers of a search. Zero-initialize. */
 typedef struct tsr_unigram_work {
-    double *best;    /* [n + 1] the highest sum of a way that ends here */
-    int32_t *begin;  /* [n + 1] where the last piece of that way begins, -1: no way yet */
-    int32_t *id;     /* [n + 1] that piece */
+    double *best;           /* [n + 1] the highest sum of a way that ends here */
+    int32_t *begin;         /* [n + 1] where the last piece of that way begins, -1: no way yet */
+    int32_t *id;            /* [n + 1] that piece */
     tsr_unigram_part *part; /* [parts] the result, last part first */
     int64_t best_capacity, begin_capacity, id_capacity, part_capacity, parts;
 } tsr_unigram_work;

@@ -93,7 +93,8 @@ static void trim_work(void *work_model)
 }
 
 /* The bytes of text[0..n) as tokens; *done = false if one of them has none. */
-static tsr_status add_bytes(const unigram_model *m, const char *text, int64_t n, tsr_token_list *out, bool *done)
+static tsr_status add_bytes(const unigram_model *m, const char *text, int64_t n, tsr_token_list *out,
+                            bool *done)
 {
     *done = false;
     for (int64_t i = 0; i < n; i++)
@@ -142,5 +143,4 @@ static tsr_status encode(const tsr_model *model, tsr_work *work, const char *tex
     return TSR_OK;
 }
 
-const tsr_model_kind tsr_model_unigram = {"Unigram",    load,      encode, release,
-                                          release_work, trim_work, NULL};
+const tsr_model_kind tsr_model_unigram = {"Unigram", load, encode, release, release_work, trim_work, NULL};

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tsr_tokenizer *t;
     if (tsr_json_parse((const char *)data, (int64_t)size, "tokenizer.json", &doc) != TSR_OK) return 0;
     tsr_status status = tsr_tokenizer_create(&t);
-    if (status == TSR_OK) status = tsr_tokenizer_from_json(&doc, t);
+    if (status == TSR_OK) status = tsr_tokenizer_from_json(&doc, &(tsr_json){0}, t);
     tsr_json_free(&doc);
     if (status == TSR_OK) use(t);
     if (status != TSR_OK && !*tsr_error_text()) abort();
