@@ -24,14 +24,16 @@ static void trim_work(void *work_model)
     if (w) tsr_unigram_work_trim(&w->search);
 }
 
-/* A user-defined piece costs nothing. Only normal pieces count for the lowest score. */
+/* A user-defined piece of n bytes has a score above 0 and so beats whatever else there is. Only normal pieces count for the lowest score. */
 static float fill_scores(const tsr_sentencepiece *s, double *score, bool *usable)
 {
     float lowest = FLT_MAX;
     for (int32_t id = 0; id < s->size; id++) {
         bool user_defined = s->type[id] == TSR_PIECE_USER_DEFINED;
+        int64_t n = 0;
+        tsr_vocabulary_piece(s->pieces, id, &n);
         usable[id] = user_defined || s->type[id] == TSR_PIECE_NORMAL;
-        score[id] = user_defined ? 0 : s->score[id];
+        score[id] = user_defined ? (float)(0.1 * (double)(n - 1)) : s->score[id];
         if (s->type[id] == TSR_PIECE_NORMAL) lowest = fminf(lowest, s->score[id]);
     }
     return lowest - UNKNOWN_PENALTY;

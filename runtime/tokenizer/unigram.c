@@ -3,10 +3,11 @@
 #include "runtime/tokenizer/unicode.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEPT_PLACES = 1 << 18 };
+enum { KEPT_PLACES = 1 << 18, FAR_FROM_ZERO = 100000 };
 
 /* --- Building --- */
 
@@ -93,7 +94,7 @@ static tsr_status make_room(tsr_unigram_work *w, int64_t n)
     TSR_TRY(tsr_grow((void **)&w->id, &w->id_capacity, n + 1, sizeof *w->id, what));
     memset(w->begin, 0xFF, (size_t)(n + 1) * sizeof *w->begin);
     w->best[0] = 0;
-    w->parts = 0;
+    w->parts = w->frontier = 0;
     return TSR_OK;
 }
 
@@ -104,6 +105,16 @@ static void offer(const tsr_unigram *u, tsr_unigram_work *w, int64_t begin, int6
     w->best[end] = u->single ? (double)(float)sum : sum;
     w->begin[end] = (int32_t)begin;
     w->id[end] = id;
+    if (end > w->frontier) w->frontier = end;
+}
+
+/* Sums in single precision must not grow coarse: far from 0 they are counted from here on anew. */
+static void keep_small(tsr_unigram_work *w, int64_t at)
+{
+    double offset = w->best[at];
+    if (fabs(offset) <= FAR_FROM_ZERO) return;
+    for (int64_t i = at; i <= w->frontier; i++)
+        if (i == at || w->begin[i] >= 0) w->best[i] = (double)((float)w->best[i] - (float)offset);
 }
 
 /* Offers all pieces that begin at text[at..n). */
@@ -127,7 +138,10 @@ static void offer_pieces(const tsr_unigram *u, tsr_unigram_work *w, const char *
 tsr_status tsr_unigram_search(const tsr_unigram *u, tsr_unigram_work *w, const char *text, int64_t n)
 {
     TSR_TRY(make_room(w, n));
-    for (int64_t at = 0; at < n; at += tsr_char_length(text[at])) offer_pieces(u, w, text, at, n);
+    for (int64_t at = 0; at < n; at += tsr_char_length(text[at])) {
+        if (u->single) keep_small(w, at);
+        offer_pieces(u, w, text, at, n);
+    }
     for (int64_t end = n; end > 0; end = w->begin[end]) {
         TSR_TRY(
             tsr_grow((void **)&w->part, &w->part_capacity, w->parts + 1, sizeof *w->part, "a segmentation"));

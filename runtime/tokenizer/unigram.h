@@ -19,7 +19,7 @@ typedef struct tsr_unigram {
     double *score;    /* [size] by id */
     double unk_score; /* of an unknown character */
     int32_t size;
-    bool single; /* every sum is rounded to single precision, as in SentencePiece since 0.2.1 */
+    bool single; /* every sum is rounded to single precision, as in SentencePiece 0.2.3 */
 } tsr_unigram;
 
 /* A part of the text: text[begin..end) is piece `id`, -1: unknown. */
@@ -34,6 +34,7 @@ typedef struct tsr_unigram_work {
     int32_t *id;            /* [n + 1] that piece */
     tsr_unigram_part *part; /* [parts] the result, last part first */
     int64_t best_capacity, begin_capacity, id_capacity, part_capacity, parts;
+    int64_t frontier; /* the last place that a way has reached */
 } tsr_unigram_work;
 
 /* Takes over `score` [size of v], freed with tsr_free. usable: [size of v] which pieces can be found.
