@@ -75,7 +75,7 @@ static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 {
     const tsr_engine_options *o = &e->options;
     TSR_TRY(tsr_model_from_config(config, &e->model));
-    TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, &e->generation));
+    TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, e->arena, &e->generation));
     if (!o->random_weights) {
         TSR_TRY(tsr_source_open(o->model, &e->source));
         TSR_TRY(tsr_weights_check(e->model, e->source));
@@ -235,6 +235,7 @@ static tsr_status build_steps(tsr_engine *e)
     TSR_TRY(tsr_step_record_create(&e->limits, &e->record));
     TSR_TRY(tsr_slot_table_create(&e->limits, &e->slots));
     TSR_TRY(tsr_step_builder_create(&e->limits, e->local->ropes, e->local->n_ropes, &e->builder));
+    tsr_step_builder_set_rules(e->builder, &e->generation);
     return tsr_world_rank(e->world) == 0 ? tsr_scheduler_create(&e->limits, &e->scheduler) : TSR_OK;
 }
 

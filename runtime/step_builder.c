@@ -13,6 +13,9 @@ struct tsr_step_builder {
     float **rope; /* [n_ropes] each [max_tokens][dims] */
     tsr_sample_row *rows;
     tsr_step step;
+    const tsr_generation_config *rules;
+    tsr_banned_list banned; /* of all rows */
+    int64_t *banned_from;   /* [max_rows] where those of a row begin */
 };
 
 static tsr_status make(int64_t count, size_t size, void **out)
@@ -36,6 +39,8 @@ static tsr_status make_buffers(tsr_step_builder *b)
     b->row_tokens = p;
     TSR_TRY(make(l->max_rows, sizeof *b->rows, &p));
     b->rows = p;
+    TSR_TRY(make(l->max_rows, sizeof *b->banned_from, &p));
+    b->banned_from = p;
     TSR_TRY(make(b->n_ropes, sizeof *b->rope, &p));
     b->rope = p;
     for (int64_t i = 0; i < b->n_ropes; i++) {
@@ -82,6 +87,8 @@ void tsr_step_builder_destroy(tsr_step_builder **builder)
     tsr_free(b->sequences);
     tsr_free(b->row_tokens);
     tsr_free(b->rows);
+    tsr_free(b->banned.ids);
+    tsr_free(b->banned_from);
     tsr_free(b);
     *builder = NULL;
 }
@@ -121,10 +128,31 @@ static void add_row(tsr_step_builder *b, int32_t index, const tsr_record_row *ro
                          .n_seen = slot->n_seen};
 }
 
-void tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record, const tsr_slot_table *slots,
-                            const tsr_step **step, const tsr_sample_row **rows)
+void tsr_step_builder_set_rules(tsr_step_builder *b, const tsr_generation_config *rules)
+{
+    b->rules = rules;
+}
+
+static tsr_status apply_rules(tsr_step_builder *b, int32_t index, const tsr_slot *slot)
+{
+    tsr_sample_row *row = &b->rows[index];
+    int32_t forced;
+    b->banned_from[index] = b->banned.n;
+    if (!b->rules || row->kind != TSR_ROW_SAMPLE) return TSR_OK;
+    tsr_text_so_far text = {slot->history, slot->n_history, slot->start.prompt_length, (int32_t)row->draw};
+    TSR_TRY(tsr_token_rules_apply(b->rules, &slot->start.sampling, &text, &b->banned, &forced));
+    row->n_banned = (int32_t)(b->banned.n - b->banned_from[index]);
+    row->forced = forced >= 0;
+    if (row->forced) row->target = forced;
+    return TSR_OK;
+}
+
+tsr_status tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record,
+                                  const tsr_slot_table *slots, const tsr_step **step,
+                                  const tsr_sample_row **rows)
 {
     int32_t token = 0;
+    b->banned.n = 0;
     for (int32_t i = 0; i < record->n_sequences; i++) {
         const tsr_record_sequence *q = &record->sequences[i];
         add_sequence(b, i, q, token, tsr_slot_table_get(slots, q->slot));
@@ -133,11 +161,16 @@ void tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record, 
     for (int32_t t = 0; t < record->n_tokens; t++) b->ids[t] = tsr_slot_table_token(slots, record->ids[t]);
     for (int32_t i = 0; i < record->n_rows; i++) {
         const tsr_record_row *row = &record->rows[i];
-        add_row(b, i, row, tsr_slot_table_get(slots, record->sequences[row->sequence].slot));
+        const tsr_slot *slot = tsr_slot_table_get(slots, record->sequences[row->sequence].slot);
+        add_row(b, i, row, slot);
+        TSR_TRY(apply_rules(b, i, slot));
     }
+    for (int32_t i = 0; i < record->n_rows; i++)
+        if (b->rows[i].n_banned > 0) b->rows[i].banned = b->banned.ids + b->banned_from[i];
     b->step.n_tokens = record->n_tokens;
     b->step.n_sequences = record->n_sequences;
     b->step.n_rows = record->n_rows;
     *step = &b->step;
     *rows = b->rows;
+    return TSR_OK;
 }

@@ -5,12 +5,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const configs[] = {"{\"tokenizer_class\":\"XGLMTokenizer\"}",
-                                          "{\"tokenizer_class\":\"ChatGLMTokenizer\"}",
-                                          "{\"tokenizer_class\":\"ChatGLMTokenizer\",\"num_image_tokens\":7}",
-                                          "{\"tokenizer_class\":\"InternLMTokenizer\"}",
-                                          "{\"tokenizer_class\":\"BaichuanTokenizer\",\"eos_token\":{"
-                                          "\"content\":\"</s>\",\"single_word\":true}}"};
+    static const char *const configs[] = {
+        "{\"tokenizer_class\":\"XGLMTokenizer\"}", "{\"tokenizer_class\":\"ChatGLMTokenizer\"}",
+        "{\"tokenizer_class\":\"ChatGLMTokenizer\",\"num_image_tokens\":7}",
+        "{\"tokenizer_class\":\"InternLMTokenizer\"}",
+        "{\"tokenizer_class\":\"BaichuanTokenizer\",\"add_bos_token\":false}"};
     tsr_tokenizer *t = NULL;
     tsr_json config;
     if (size == 0) return 0;
