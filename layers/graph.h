@@ -122,6 +122,7 @@ tsr_status tsr_graph_norm(tsr_graph *g, tsr_value x, tsr_norm_kind kind, float e
                           tsr_weight b, tsr_value *out);
 tsr_status tsr_graph_add(tsr_graph *g, tsr_value a, tsr_value b, tsr_value *out);
 tsr_status tsr_graph_act(tsr_graph *g, tsr_value x, tsr_activation kind, tsr_value *out);
+tsr_status tsr_graph_clamp(tsr_graph *g, tsr_value x, float limit, tsr_value *out);
 tsr_status tsr_graph_gated(tsr_graph *g, tsr_value a, tsr_value b, tsr_activation kind, tsr_value *out);
 tsr_status tsr_graph_rope(tsr_graph *g, tsr_value x, int heads, int head_dim, int rotary_dim,
                           tsr_rope_style style, int rope, tsr_value *out);
@@ -131,6 +132,9 @@ typedef struct tsr_attention_spec {
     int value_dim; /* 0: head_dim */
     float scale;
     long window; /* 0: none */
+    float alibi; /* factor of the ALiBi biases, 0: none; see ops.h for these three */
+    float alibi_max;
+    bool alibi_bf16;
 } tsr_attention_spec;
 /* Adds the cache layer too. q [T, heads*head_dim], k [T, kv_heads*head_dim], v [T, kv_heads*value_dim]. */
 tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value v,

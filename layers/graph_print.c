@@ -38,6 +38,10 @@ static tsr_status print_attention(const tsr_attrs *a, tsr_text *t)
     if (a->attention.first_head || a->attention.first_kv)
         TSR_TRY(
             tsr_text_format(t, ", from head %d, kv head %d", a->attention.first_head, a->attention.first_kv));
+    if (a->attention.alibi != 0)
+        TSR_TRY(tsr_text_format(t, ", ALiBi %g x 2^-%g%s", (double)a->attention.alibi,
+                                (double)a->attention.alibi_max,
+                                a->attention.alibi_bf16 ? " in bfloat16" : ""));
     return a->attention.window ? tsr_text_format(t, ", window %ld", a->attention.window) : TSR_OK;
 }
 
@@ -54,6 +58,8 @@ static tsr_status print_attributes(const tsr_node *n, tsr_text *t)
     case TSR_OP_ACT:
     case TSR_OP_GATED:
         return tsr_text_format(t, " %s", tsr_activation_name(a->act.kind));
+    case TSR_OP_CLAMP:
+        return tsr_text_format(t, " to %g", (double)a->clamp.limit);
     case TSR_OP_ROPE:
         return tsr_text_format(t, " heads %d x %d, %d rotated, %s, table %d", a->rope.heads, a->rope.head_dim,
                                a->rope.rotary_dim, a->rope.style == TSR_ROPE_HALF ? "half" : "interleaved",

@@ -182,7 +182,25 @@ static inline void plain_rope(plain_run *run, int rank, const tsr_node *n)
     free(sine);
 }
 
-/* One query head at one token: softmax(scale q.k) v over the tokens it may see. */
+/* The ALiBi bias of key j, as the papers state it: by slopes of the next power of 2, every second one first. */
+static inline double plain_bias(const tsr_attrs *a, int local_head, int j)
+{
+    int head = a->attention.first_head + local_head, heads = a->attention.model_heads, power = 1;
+    while (power < heads) power *= 2;
+    int half = power / 2, index = power == heads ? head : head < half ? 2 * head + 1 : 2 * (head - half);
+    double slope = pow(2, -(double)a->attention.alibi_max * (index + 1) / power);
+    if (!a->attention.alibi_bf16) return a->attention.alibi * slope * j;
+    float factor[2] = {(float)slope, (float)j}, product;
+    uint16_t raw[2];
+    tsr_from_f32(TSR_BF16, factor, raw, 2);
+    tsr_to_f32(TSR_BF16, raw, factor, 2);
+    product = factor[0] * factor[1];
+    tsr_from_f32(TSR_BF16, &product, raw, 1);
+    tsr_to_f32(TSR_BF16, raw, &product, 1);
+    return a->attention.alibi * product;
+}
+
+/* One query head at one token: softmax(scale q.k + bias) v over the tokens it may see. */
 static inline void plain_attend(const plain_run *run, int rank, const tsr_node *n, int t, int head,
                                 double *score)
 {
@@ -195,7 +213,7 @@ static inline void plain_attend(const plain_run *run, int rank, const tsr_node *
     assert_in_range(kv, 0, n->attrs.attention.kv_heads - 1);
     for (int j = first; j <= t; j++) {
         const double *k = plain_row(run, rank, n->in[1], j) + kv * d;
-        score[j] = 0;
+        score[j] = n->attrs.attention.alibi == 0 ? 0 : plain_bias(&n->attrs, head, j);
         for (int i = 0; i < d; i++) score[j] += n->attrs.attention.scale * q[i] * k[i];
         top = fmax(top, score[j]);
     }
@@ -214,7 +232,7 @@ static inline void plain_attention(plain_run *run, int rank, const tsr_node *n)
     free(score);
 }
 
-/* add, act, gated, select_rows, all_reduce: one number at a time. */
+/* add, act, clamp, gated, select_rows, all_reduce: one number at a time. */
 static inline double plain_element(const plain_run *run, int rank, int64_t node, int64_t row, int64_t column)
 {
     const tsr_node *n = &run->graphs[rank]->nodes[node];
@@ -224,6 +242,8 @@ static inline double plain_element(const plain_run *run, int rank, int64_t node,
         return a + plain_at(run, rank, n->in[1], row, column);
     case TSR_OP_ACT:
         return plain_activate(n->attrs.act.kind, a);
+    case TSR_OP_CLAMP:
+        return fmin(fmax(a, -n->attrs.clamp.limit), n->attrs.clamp.limit);
     case TSR_OP_GATED:
         return plain_activate(n->attrs.act.kind, a) * plain_at(run, rank, n->in[1], row, column);
     case TSR_OP_SELECT_ROWS:

@@ -1,6 +1,6 @@
 /* test_ops_attention.c: attention over pages against a float64 loop that has no pages, for every cache dtype,
  * instruction set and thread count: several sequences, prompts in chunks, windows, grouped heads, shards of
- * heads.
+ * heads, biases.
  */
 #include "ops_common.h"
 
@@ -9,6 +9,9 @@ enum { SEQUENCES = 3, PAGE = 8, MAX_PAGES = 64 };
 typedef struct model {
     int heads, kv_heads, head_dim, value_dim, group, first_head, first_kv;
     long window;
+    float alibi, alibi_max; /* 0: no biases */
+    bool alibi_bf16;
+    int model_heads;
 } model;
 
 /* Everything one test case needs: whole q, k, v of each sequence and where its pages lie. */
@@ -45,6 +48,33 @@ static double scale_of(const model *m)
     return 1.3 / sqrt((double)m->head_dim);
 }
 
+static double rounded(const model *m, double x)
+{
+    float narrow = (float)x;
+    uint16_t raw;
+    if (!m->alibi_bf16) return x;
+    tsr_from_f32(TSR_BF16, &narrow, &raw, 1);
+    tsr_to_f32(TSR_BF16, &raw, &narrow, 1);
+    return narrow;
+}
+
+/* The slopes as MPT states them: those of 2^ceil(log2 heads) heads, every second one first, then the others. */
+static double slope_of(const model *m, int head)
+{
+    int power = 1;
+    while (power < m->model_heads) power *= 2;
+    int seconds = power / 2, index = power == m->model_heads ? head
+                                     : head < seconds        ? 2 * head + 1
+                                                             : 2 * (head - seconds);
+    return rounded(m, pow(2, -(double)m->alibi_max * (index + 1) / power));
+}
+
+/* By the key's position alone: what the distance changes is the same for all keys. */
+static double bias_of(const model *m, int head, int32_t key)
+{
+    return m->alibi == 0 ? 0 : m->alibi * rounded(m, slope_of(m, head) * rounded(m, key));
+}
+
 static void reference_head(const scene *s, int q, int32_t i, int h)
 {
     const model *m = &s->m;
@@ -54,7 +84,8 @@ static void reference_head(const scene *s, int q, int32_t i, int h)
     double *out = s->want[q] + ((int64_t)i * m->heads + h) * m->value_dim;
     for (int32_t j = first; j <= i; j++) {
         p[j] = scale_of(m) * dot(s->q[q].data + i * s->q[q].ld + h * m->head_dim,
-                                 s->k[q].data + j * s->k[q].ld + c * m->head_dim, m->head_dim);
+                                 s->k[q].data + j * s->k[q].ld + c * m->head_dim, m->head_dim) +
+               bias_of(m, m->first_head + h, j);
         top = fmax(top, p[j]);
     }
     for (int32_t j = first; j <= i; j++) sum += p[j] = exp(p[j] - top);
@@ -160,6 +191,10 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
     call.attrs.attention.first_kv = m->first_kv;
     call.attrs.attention.scale = (float)scale_of(m);
     call.attrs.attention.window = m->window;
+    call.attrs.attention.alibi = m->alibi;
+    call.attrs.attention.alibi_max = m->alibi_max;
+    call.attrs.attention.alibi_bf16 = m->alibi_bf16;
+    call.attrs.attention.model_heads = m->model_heads;
     run_call(set, &call, &step, threads);
     check_close("attention", set->isa, &out, want, tokens, 1, tolerance(set, s->dtype));
     free(q.data);
@@ -191,13 +226,90 @@ static void check_scene(const model *m, tsr_dtype dtype, const int32_t *length)
     free_scene(&s);
 }
 
+/* Without biases */
+#define MODEL(heads_, kv, dim, value, group_, first, first_kv_, window_)                                     \
+    {                                                                                                        \
+        .heads = heads_, .kv_heads = kv, .head_dim = dim, .value_dim = value, .group = group_,               \
+        .first_head = first, .first_kv = first_kv_, .window = window_                                        \
+    }
+
 static const model models[] = {
     /* heads kv dim value group first_head first_kv window */
-    {3, 3, 4, 4, 1, 0, 0, 0},    {4, 2, 10, 10, 2, 0, 0, 0},  {9, 3, 64, 64, 3, 0, 0, 0},
-    {5, 1, 80, 80, 5, 0, 0, 0},  {8, 2, 64, 64, 4, 0, 0, 20}, {2, 2, 16, 24, 1, 0, 0, 1},
-    {2, 1, 33, 7, 8, 0, 0, 9},   {4, 2, 20, 20, 3, 7, 2, 0}, /* heads 7 .. 10 of kv heads 2 and 3 */
-    {5, 3, 12, 12, 2, 3, 1, 13}, {70, 1, 8, 8, 71, 1, 0, 0}, /* more heads than rows of a piece */
+    MODEL(3, 3, 4, 4, 1, 0, 0, 0),    MODEL(4, 2, 10, 10, 2, 0, 0, 0),  MODEL(9, 3, 64, 64, 3, 0, 0, 0),
+    MODEL(5, 1, 80, 80, 5, 0, 0, 0),  MODEL(8, 2, 64, 64, 4, 0, 0, 20), MODEL(2, 2, 16, 24, 1, 0, 0, 1),
+    MODEL(2, 1, 33, 7, 8, 0, 0, 9),   MODEL(4, 2, 20, 20, 3, 7, 2, 0), /* heads 7 .. 10 of kv heads 2 and 3 */
+    MODEL(5, 3, 12, 12, 2, 3, 1, 13), MODEL(70, 1, 8, 8, 71, 1, 0, 0), /* more heads than rows of a piece */
 };
+
+static const model biased[] = {
+    {.heads = 4,
+     .kv_heads = 4,
+     .head_dim = 16,
+     .value_dim = 16,
+     .group = 1,
+     .alibi = 1,
+     .alibi_max = 8,
+     .model_heads = 4},
+    {.heads = 7,
+     .kv_heads = 1,
+     .head_dim = 10,
+     .value_dim = 10,
+     .group = 7,
+     .alibi = 1,
+     .alibi_max = 8,
+     .model_heads = 7},
+    /* heads 5 .. 9 of 12 in groups of 2 */
+    {.heads = 5,
+     .kv_heads = 3,
+     .head_dim = 33,
+     .value_dim = 20,
+     .group = 2,
+     .first_head = 5,
+     .first_kv = 2,
+     .alibi = 0.5f,
+     .alibi_max = 4,
+     .model_heads = 12},
+    {.heads = 3,
+     .kv_heads = 3,
+     .head_dim = 64,
+     .value_dim = 64,
+     .group = 1,
+     .window = 11,
+     .alibi = 1,
+     .alibi_max = 8,
+     .model_heads = 3},
+    {.heads = 6,
+     .kv_heads = 6,
+     .head_dim = 8,
+     .value_dim = 8,
+     .group = 1,
+     .alibi = 0.35f,
+     .alibi_max = 8,
+     .alibi_bf16 = true,
+     .model_heads = 6},
+    {.heads = 70,
+     .kv_heads = 1,
+     .head_dim = 8,
+     .value_dim = 8,
+     .group = 71,
+     .first_head = 1,
+     .alibi = 1,
+     .alibi_max = 8,
+     .model_heads = 71},
+};
+
+/* Long enough that positions do not fit bfloat16. */
+static void test_biases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof biased / sizeof biased[0]; i++) {
+        check_scene(&biased[i], TSR_F32, lengths[1]);
+        check_scene(&biased[i], TSR_BF16, lengths[0]);
+    }
+    check_scene(&biased[4], TSR_F32, lengths[2]);
+    check_scene(&biased[4], TSR_BF16, lengths[2]);
+    check_scene(&biased[0], TSR_F16, lengths[2]);
+}
 
 static void check_dtype(tsr_dtype dtype, size_t which_length)
 {
@@ -228,7 +340,7 @@ static void test_bf16(void **state)
 static void test_long(void **state)
 {
     (void)state;
-    static const model m = {3, 1, 16, 16, 3, 0, 0, 0};
+    static const model m = MODEL(3, 1, 16, 16, 3, 0, 0, 0);
     check_scene(&m, TSR_F32, lengths[2]);
     check_scene(&m, TSR_BF16, lengths[2]);
 }
@@ -237,7 +349,7 @@ static void test_long(void **state)
 static void test_wide(void **state)
 {
     (void)state;
-    static const model wide = {1, 1, 3000, 3000, 1, 0, 0, 0}, huge = {1, 1, 5000, 5001, 1, 0, 0, 0};
+    static const model wide = MODEL(1, 1, 3000, 3000, 1, 0, 0, 0), huge = MODEL(1, 1, 5000, 5001, 1, 0, 0, 0);
     static const int32_t short_lengths[SEQUENCES] = {1, 5, 3};
     check_scene(&wide, TSR_F32, short_lengths);
     check_scene(&huge, TSR_F32, short_lengths);
@@ -245,8 +357,8 @@ static void test_wide(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),  cmocka_unit_test(test_f16),
                                        cmocka_unit_test(test_bf16), cmocka_unit_test(test_long),
-                                       cmocka_unit_test(test_wide)};
+                                       cmocka_unit_test(test_wide), cmocka_unit_test(test_biases)};
     return cmocka_run_group_tests(tests, report_isas, NULL);
 }
