@@ -8,6 +8,7 @@
 /* X(model_type, head prefix, builder) in alphabetical order. */
 #define FAMILIES(X)                                                                                          \
     X("baichuan", "model.", tsr_build_baichuan)                                                              \
+    X("chatglm", "transformer.", tsr_build_chatglm)                                                          \
     X("gpt2", "transformer.", tsr_build_gpt2)                                                                \
     X("gpt_neox", "gpt_neox.", tsr_build_gpt_neox)                                                           \
     X("internlm", "model.", tsr_build_internlm)                                                              \

@@ -44,10 +44,10 @@ static tsr_status pre_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, 
     tsr_value n, branch, y;
     TSR_TRY(tsr_normalize(g, x, &l->norm[0], &n));
     TSR_TRY(tsr_self_attention(g, n, &l->attention, &branch));
-    TSR_TRY(tsr_graph_add(g, x, branch, &y));
+    TSR_TRY(tsr_graph_add(g, l->normed_residual ? n : x, branch, &y));
     TSR_TRY(tsr_normalize(g, y, &l->norm[1], &n));
     TSR_TRY(tsr_mlp(g, n, &l->mlp, &branch));
-    return tsr_graph_add(g, y, branch, out);
+    return tsr_graph_add(g, l->normed_residual ? n : y, branch, out);
 }
 
 static tsr_status post_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)

@@ -8,6 +8,8 @@
  * In the parallel orders attention and MLP are added to each other first, so that ranks which hold parts of
  * both sums owe one all-reduce for the two.
  *
+ * With `normed_residual` PRE is n = N1 x; y = n + A n; m = N2 y; out = m + M m.
+ *
  * A: q, k, v = projections of its input; q and k rotated if there is a rope; attention; projection `out`.
  * M: plain  down(act(up x));   gated  down(act(gate x) * up x).
  * Errors as in layers/graph.h. Local.
@@ -41,6 +43,7 @@ typedef struct tsr_mlp_block {
 
 typedef struct tsr_layer_block {
     tsr_layer_order order;
+    bool normed_residual; /* PRE only */
     tsr_norm_weights norm[2];
     tsr_attention_block attention;
     tsr_mlp_block mlp;

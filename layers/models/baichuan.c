@@ -40,8 +40,7 @@ static tsr_status add_rope(tsr_object config, tsr_model *m, baichuan_config *c)
 {
     tsr_rope rope;
     c->rope = TSR_NONE;
-    if (c->alibi)
-        return tsr_fail(TSR_ERR_FORMAT, "%s: Baichuan models with ALiBi are not supported yet", config.where);
+    if (c->alibi) return TSR_OK;
     TSR_TRY(tsr_config_check_rotary_dims(config, c->head_dim, c->head_dim, 2));
     TSR_TRY(tsr_rope_plain(m->arena, (int)c->head_dim, 10000, &rope));
     return tsr_model_add_rope(m, &rope, &c->rope);
@@ -53,6 +52,10 @@ static tsr_status load_layer(tsr_model *m, const char *at, const void *config, t
     const baichuan_config *c = config;
     l->attention = (tsr_attention_block){.rope = c->rope, .rope_style = TSR_ROPE_HALF};
     l->attention.spec = tsr_plain_attention(c->heads, c->heads, c->head_dim);
+    if (c->alibi) {
+        l->attention.spec.alibi = 1;
+        l->attention.spec.alibi_max = 8;
+    }
     l->mlp.activation = c->activation;
     TSR_TRY(tsr_fused_qkv_load(m, at, "self_attn.W_pack", c->hidden, 0, &l->attention));
     TSR_TRY(tsr_projection_load(m, at, "self_attn.o_proj", c->hidden, c->hidden, 0, &l->attention.out));
@@ -69,6 +72,7 @@ tsr_status tsr_build_baichuan(tsr_object config, tsr_model *m)
     tsr_gated_decoder d = {.vocabulary = c.vocabulary,
                            .hidden = c.hidden,
                            .layers = c.layers,
+                           .norm_kind = TSR_NORM_RMS,
                            .eps = c.eps,
                            .tied = c.tied,
                            .unit_head = c.unit_head,

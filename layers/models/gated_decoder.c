@@ -31,15 +31,20 @@ tsr_status tsr_fused_qkv_load(tsr_model *m, const char *at, const char *name, in
     return tsr_fused_part(m, &qkv, 1, q + kv, kv, "v", &a->v);
 }
 
+static unsigned norm_flags(const tsr_gated_decoder *d)
+{
+    return d->norm_kind == TSR_NORM_LAYER ? TSR_BIAS : 0;
+}
+
 static tsr_status layer(tsr_graph *g, const tsr_gated_decoder *d, int index, tsr_value *x)
 {
     tsr_model *m = g->model;
     const char *at;
-    tsr_layer_block l = {.order = TSR_LAYER_PRE};
+    tsr_layer_block l = {.order = TSR_LAYER_PRE, .normed_residual = d->normed_residual};
     g->current_layer = index;
     TSR_TRY(tsr_arena_format(m->arena, &at, "%s%d.", d->layer_scope, index));
     for (int i = 0; i < 2; i++)
-        TSR_TRY(tsr_norm_load(m, at, d->norm[i], d->hidden, TSR_NORM_RMS, d->eps, 0, &l.norm[i]));
+        TSR_TRY(tsr_norm_load(m, at, d->norm[i], d->hidden, d->norm_kind, d->eps, norm_flags(d), &l.norm[i]));
     TSR_TRY(d->load(m, at, d->config, &l));
     return tsr_transformer_layer(g, *x, &l, x);
 }
@@ -66,7 +71,8 @@ tsr_status tsr_gated_decoder_build(tsr_model *m, const tsr_gated_decoder *d)
     TSR_TRY(tsr_model_matrix(m, &e.words, d->vocabulary, d->hidden, "%s.weight", d->embedding));
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < d->layers; i++) TSR_TRY(layer(g, d, i, &x));
-    TSR_TRY(tsr_norm_load(m, "", d->final_norm, d->hidden, TSR_NORM_RMS, d->eps, 0, &norm));
+    if (d->final_norm)
+        TSR_TRY(tsr_norm_load(m, "", d->final_norm, d->hidden, d->norm_kind, d->eps, norm_flags(d), &norm));
     TSR_TRY(load_head(m, d, e.words, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_lm_head(g, x, d->final_norm ? &norm : NULL, &head);
 }

@@ -12,20 +12,22 @@
 
 typedef struct tsr_gated_decoder {
     int64_t vocabulary, hidden, layers;
+    tsr_norm_kind norm_kind; /* TSR_NORM_LAYER: with biases */
     float eps;
     bool tied;
+    bool normed_residual;    /* see transformer_layer.h */
     bool unit_head;          /* rows of the head are brought to length 1 */
     const char *embedding;   /* "model.embed_tokens" */
     const char *layer_scope; /* "model.layers." + index + "." + ... */
     const char *norm[2];     /* within a layer: "input_layernorm" */
-    const char *final_norm;  /* "model.norm" */
+    const char *final_norm;  /* "model.norm"; NULL: none */
     const char *head;        /* "lm_head" */
     const void *config;      /* for `load` */
     /* Fills attention and MLP of the layer whose names begin with `at`; both come zeroed. */
     tsr_status (*load)(tsr_model *m, const char *at, const void *config, tsr_layer_block *layer);
 } tsr_gated_decoder;
 
-/* Adds the graph "decode". All norms are RMS norms. */
+/* Adds the graph "decode". */
 tsr_status tsr_gated_decoder_build(tsr_model *m, const tsr_gated_decoder *d);
 
 /* gate, up and down of a gated MLP under their names within a layer. */

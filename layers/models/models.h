@@ -5,6 +5,7 @@
 #include "layers/model.h"
 
 tsr_status tsr_build_baichuan(tsr_object config, tsr_model *m);
+tsr_status tsr_build_chatglm(tsr_object config, tsr_model *m);
 tsr_status tsr_build_gpt2(tsr_object config, tsr_model *m);
 tsr_status tsr_build_gpt_neox(tsr_object config, tsr_model *m);
 tsr_status tsr_build_internlm(tsr_object config, tsr_model *m);

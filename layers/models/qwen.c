@@ -85,6 +85,7 @@ tsr_status tsr_build_qwen(tsr_object config, tsr_model *m)
     tsr_gated_decoder d = {.vocabulary = c.vocabulary,
                            .hidden = c.hidden,
                            .layers = c.layers,
+                           .norm_kind = TSR_NORM_RMS,
                            .eps = c.eps,
                            .tied = c.tied,
                            .embedding = "transformer.wte",

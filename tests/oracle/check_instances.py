@@ -28,6 +28,7 @@ OTHERWISE = {
     "rope_scaling": None, "original_max_position_embeddings": 48, "factor": 1.75, "beta_fast": 16,
     "beta_slow": 1.5, "mscale": 1.0, "mscale_all_dim": 1.0, "truncate": True, "attention_factor": None,
     "base": 1234, "type": "origin", "use_dynamic_ntk": False, "use_logn_attn": False, "seq_length": 30,
+    "layernorm_epsilon": 1e-5, "rope_ratio": 3.0, "apply_residual_connection_post_layernorm": False,
     "low_freq_factor": 1.5, "high_freq_factor": 3.0, "short_factor": [1.0] * 8, "long_factor": [1.0] * 8,
 }
 # What each activation could be mistaken for.
@@ -87,7 +88,7 @@ def check(folder):
         complaints.append("a greedy token is not the best one")
     tried = 0
     for where, config in changes(model.config):
-        if (folder.name, where.split(".")[-1]) in IDLE:
+        if (folder.name, where.split(".")[-1]) in IDLE or (model.family, where) == ("chatglm", "seq_length"):
             continue
         tried += 1
         effect = distance(kind.Model(folder, config), expected, full)

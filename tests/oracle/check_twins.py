@@ -3,7 +3,7 @@
 
     check_twins.py [NAME...]
 
-An instance of InternLM or Baichuan is a Llama and one of Qwen a Qwen2 under other names: the weights are renamed,
+An instance of InternLM or Baichuan is a Llama, one of Qwen a Qwen2 and one of ChatGLM a Glm under other names: the weights are renamed,
 fused tensors taken apart, and both compute the same prompts. What the twin lacks (Qwen's steps and logarithms past
 the trained length) is compared up to where it begins. Needs torch and transformers, as make_instances.py does.
 """
@@ -68,7 +68,33 @@ def qwen2(model):
         tie_word_embeddings=config["tie_word_embeddings"], attn_implementation="eager")), tensors
 
 
-TWINS = {"internlm": llama, "baichuan": llama, "qwen": qwen2}
+GLM_NAMES = {"embedding.word_embeddings": "embed_tokens", "encoder.layers": "layers", "output_layer": "lm_head",
+             "encoder.final_layernorm": "norm", "self_attention.dense": "self_attn.o_proj",
+             "mlp.dense_h_to_4h": "mlp.gate_up_proj", "mlp.dense_4h_to_h": "mlp.down_proj"}
+
+
+def glm(model):
+    config, tensors = model.config, {}
+    if not (config["rmsnorm"] and config["post_layer_norm"] and config["multi_query_attention"]):
+        return None, None
+    width, heads, groups = config["kv_channels"], config["num_attention_heads"], config["multi_query_group_num"]
+    for name, value in model.tensors.items():
+        for old, new in GLM_NAMES.items():
+            name = name.replace(old, new)
+        if "query_key_value" in name:
+            for part, rows in zip("qkv", np.split(value, [heads * width, (heads + groups) * width])):
+                tensors[name.replace("self_attention.query_key_value", f"self_attn.{part}_proj")] = rows
+        else:
+            tensors[name] = value
+    return transformers.GlmForCausalLM(transformers.GlmConfig(
+        vocab_size=config["padded_vocab_size"], hidden_size=config["hidden_size"], head_dim=width,
+        intermediate_size=config["ffn_hidden_size"], num_hidden_layers=config["num_layers"],
+        num_attention_heads=heads, num_key_value_heads=groups, rms_norm_eps=config["layernorm_epsilon"],
+        rope_theta=10000.0 * config.get("rope_ratio", 1.0), partial_rotary_factor=0.5, attention_bias=True,
+        tie_word_embeddings=False, pad_token_id=0, eos_token_id=1, attn_implementation="eager")), tensors
+
+
+TWINS = {"internlm": llama, "baichuan": llama, "qwen": qwen2, "chatglm": glm}
 
 
 def load(twin, tensors):
@@ -85,6 +111,8 @@ def load(twin, tensors):
 def check(name):
     folder = HERE / name
     model = reference.Model(folder)
+    if model.family == "baichuan" and "max_position_embeddings" not in model.config:
+        return None  # ALiBi
     twin, tensors = TWINS[model.family](model)
     if twin is None:
         return None

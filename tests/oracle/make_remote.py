@@ -48,6 +48,10 @@ def save(path, tensors, dtype):
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
+def vocabulary_of(row):
+    return row["config"].get("padded_vocab_size") or row["config"]["vocab_size"]
+
+
 def spread(name, shape, row):
     embed = row["config"]["hidden_size"]
     if re.search(HEAD, name):
@@ -96,7 +100,7 @@ def write_weights(folder, row, seed):
 # ---- what the reference computes -----------------------------------------------------------------------------------
 
 def prompts(row, seed):
-    generator, vocab = np.random.default_rng(seed + 1000), row["config"]["vocab_size"]
+    generator, vocab = np.random.default_rng(seed + 1000), vocabulary_of(row)
     for length in row["lengths"]:
         ids = generator.integers(0, vocab, length).tolist()
         if length >= 5:
@@ -171,7 +175,7 @@ def make_with_seed(row, seed):
     demand_variety(entries)
     worst, coarse = errors(folder, entries, matrices)
     seen = {token for entry in entries for token in entry["ids"] + (entry["greedy"] or [])}
-    unseen = [token for token in range(row["config"]["vocab_size"]) if token not in seen]
+    unseen = [token for token in range(vocabulary_of(row)) if token not in seen]
     if not unseen:
         raise TooClose("no id left for the end of sequence")
     write_config(folder, {**row["config"], "eos_token_id": unseen[-1]})

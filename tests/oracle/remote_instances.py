@@ -31,6 +31,17 @@ def qwen(embed, heads, ffn, vocab, **more):
     return without_none({**config, **more})
 
 
+def chatglm(embed, heads, ffn, vocab, **more):
+    config = {"architectures": ["ChatGLMModel"], "model_type": "chatglm", "hidden_size": embed,
+              "num_attention_heads": heads, "kv_channels": embed // heads, "ffn_hidden_size": ffn,
+              "padded_vocab_size": vocab, "num_layers": 2, "seq_length": 96, "layernorm_epsilon": 1e-05,
+              "rmsnorm": True, "post_layer_norm": True, "apply_residual_connection_post_layernorm": False,
+              "add_bias_linear": False, "add_qkv_bias": True, "apply_query_key_layer_scaling": True,
+              "multi_query_attention": True, "multi_query_group_num": 2, "original_rope": True,
+              "tie_word_embeddings": False}
+    return without_none({**config, **more})
+
+
 ROWS = {
     "internlm_origin": dict(  # attention with biases, the first releases' config without "rotary"
         config=internlm(30, 5, 37, 97, rms_norm_eps=0.02)),
@@ -46,6 +57,23 @@ ROWS = {
     "baichuan2_7b": dict(
         config=baichuan(42, 7, 31, 113, z_loss_weight=0, torch_dtype="float16", rms_norm_eps=0.02, hidden_act="relu"),
         dtypes="F16", norm_gain=5.0),
+    "baichuan_13b": dict(  # no max_position_embeddings: ALiBi; 7 heads: three slopes of the second series
+        config=baichuan(56, 7, 37, 97, max_position_embeddings=None, rms_norm_eps=0.02, torch_dtype="bfloat16"),
+        dtypes="BF16"),
+    "baichuan2_13b": dict(
+        config=baichuan(40, 5, 29, 89, max_position_embeddings=None, z_loss_weight=0, rms_norm_eps=0.01),
+        norm_gain=5.0, prefix=False),
+    "chatglm2": dict(  # two groups of keys and values, as released
+        config=chatglm(48, 6, 37, 101, torch_dtype="float16", layernorm_epsilon=0.02), dtypes="F16"),
+    "chatglm3_wide": dict(  # heads wider than hidden / heads, five to a group
+        config=chatglm(30, 5, 31, 97, kv_channels=12, multi_query_group_num=1, rope_ratio=50.0, vocab_size=97),
+        shards=2),
+    "chatglm2_options": dict(  # everything that released models leave at its default
+        config=chatglm(56, 7, 29, 103, multi_query_attention=False, rmsnorm=False, add_bias_linear=True,
+                       apply_residual_connection_post_layernorm=True), prefix=False),
+    "chatglm2_open": dict(  # no final norm, no biases
+        config=chatglm(40, 5, 43, 89, multi_query_attention=False, post_layer_norm=False, add_qkv_bias=False),
+        norm_gain=1.0, qk_gain=1.0, gain=0.5),
     "qwen_short": dict(  # within the trained length: plain rotation, plain queries
         config=qwen(40, 5, 62, 107, no_bias=False, rotary_emb_base=900, layer_norm_epsilon=0.02)),
     "qwen_long": dict(  # prompts on both sides of the trained length, of twice it and of four times it
@@ -108,9 +136,31 @@ def qwen_tensors(config):
     yield "lm_head.weight", (config["vocab_size"], e)
 
 
+def chatglm_tensors(config):
+    e, f, d, v = (config[key] for key in ("hidden_size", "ffn_hidden_size", "kv_channels", "padded_vocab_size"))
+    q = config["num_attention_heads"] * d
+    kv = config["multi_query_group_num"] * d if config["multi_query_attention"] else q
+    bias, norms = config["add_bias_linear"], (("weight",) if config["rmsnorm"] else ("weight", "bias"))
+    yield "transformer.embedding.word_embeddings.weight", (v, e)
+    for i in range(config["num_layers"]):
+        at = f"transformer.encoder.layers.{i}."
+        shapes = {"self_attention.query_key_value": (q + 2 * kv, e), "self_attention.dense": (e, q),
+                  "mlp.dense_h_to_4h": (2 * f, e), "mlp.dense_4h_to_h": (e, f)}
+        for name, shape in shapes.items():
+            yield f"{at}{name}.weight", shape
+            if bias or (config["add_qkv_bias"] and "query" in name):
+                yield f"{at}{name}.bias", shape[:1]
+        yield from ((f"{at}{p}_layernorm.{w}", (e,)) for p in ("input", "post_attention") for w in norms)
+    if config["post_layer_norm"]:
+        yield from ((f"transformer.encoder.final_layernorm.{w}", (e,)) for w in norms)
+    yield "transformer.output_layer.weight", (v, e)
+
+
 def shapes(config):
     """Every tensor of an untied model by name."""
     family = config["model_type"]
+    if family == "chatglm":
+        return dict(chatglm_tensors(config))
     if family == "qwen":
         return dict(qwen_tensors(config))
     attention = {"internlm": internlm_attention, "baichuan": baichuan_attention}[family]

@@ -1,6 +1,6 @@
 """The families whose modelling code is not part of transformers, in plain numpy, straight from the formulas.
 
-InternLM, Baichuan 1 and 2, Qwen of the first generation. There is no other program to ask, so this is the oracle;
+InternLM, Baichuan 1 and 2, Qwen of the first generation, ChatGLM. There is no other program to ask, so this is the oracle;
 check_twins.py holds it against a family of transformers with the same mathematics under other names wherever there
 is one. One sequence, no cache, dense masks, as in reference.py.
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from reference import ACTIVATIONS, log_softmax, read_safetensors
 
-FAMILIES = ("internlm", "baichuan", "qwen")
+FAMILIES = ("internlm", "baichuan", "qwen", "chatglm")
 
 
 def to_bfloat16(x):
@@ -57,6 +57,22 @@ def rotate_half(x, turn):
     return np.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
 
 
+def rotate_pairs(x, turn):
+    """x [T, H, D]: channels 2i and 2i + 1 turn together, as many as there are angles; the rest pass."""
+    cos, sin = np.cos(turn)[:, None, :], np.sin(turn)[:, None, :]
+    dims = 2 * cos.shape[-1]
+    first, second = x[..., 0:dims:2], x[..., 1:dims:2]
+    turned = np.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return np.concatenate([turned.reshape(*x.shape[:-1], dims), x[..., dims:]], axis=-1)
+
+
+def alibi_slopes(heads):
+    """2^(-8 i / n) for the n = 2^floor(log2 H) first heads, every second of the 2n series for the others."""
+    n = 2 ** int(math.log2(heads))
+    return np.array([2.0 ** (-8 * (i + 1) / n) if i < n else 2.0 ** (-4 * (2 * (i - n) + 1) / n)
+                     for i in range(heads)])
+
+
 def ntk(base, dims, growth):
     return base * growth ** (dims / (dims - 2)) if dims > 2 else base  # of a single frequency the base is idle
 
@@ -64,7 +80,7 @@ def ntk(base, dims, growth):
 class Model:
     """config.json and the weights of a folder; `config` may be given to ask what another setting would give."""
 
-    PREFIX = {"internlm": "model.", "baichuan": "model.", "qwen": "transformer."}
+    PREFIX = {"internlm": "model.", "baichuan": "model.", "qwen": "transformer.", "chatglm": "transformer."}
 
     def __init__(self, folder, config=None, arithmetic=FLOAT64):
         folder = pathlib.Path(folder)
@@ -86,17 +102,24 @@ class Model:
         y = x @ self.tensors[name + ".weight"].T
         return self.round(y + self.tensors[name + ".bias"] if name + ".bias" in self.tensors else y)
 
+    def layer_norm(self, name, x, eps):
+        x = x - x.mean(axis=-1, keepdims=True)
+        x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.number(eps))
+        return self.round(x * self.tensors[name + ".weight"] + self.tensors[name + ".bias"])
+
     def rms_norm(self, name, x, eps):
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.number(eps))
         return self.round(x * self.tensors[name + ".weight"])
 
-    def attend(self, q, k, v, scale=None):
-        """q [T, H, D], k and v [T, K, D] -> [T, H * D]"""
+    def attend(self, q, k, v, scale=None, slopes=None):
+        """q [T, H, D], k and v [T, K, D] -> [T, H * D]; slopes [H]: what a step of distance takes from a score"""
         length, heads, dim = q.shape
         q, k = self.round(q.astype(self.number)), self.round(k.astype(self.number))
         k, v = (np.repeat(x, heads // x.shape[1], axis=1) for x in (k, v))
         scores = np.einsum("qhd,khd->hqk", q, k) * self.number(scale or dim**-0.5)
         behind = np.arange(length)[:, None] - np.arange(length)[None, :]
+        if slopes is not None:
+            scores = scores - slopes[:, None, None].astype(self.number) * behind
         weights = np.exp(log_softmax(np.where(behind < 0, -np.inf, scores)))
         return self.round(np.einsum("hqk,khd->qhd", weights, v).reshape(length, -1))
 
@@ -111,9 +134,10 @@ class Model:
         return log_softmax(self.head(hidden).astype(np.float64))
 
     def head(self, x):
-        names = {"qwen": ("wte", "lm_head")}.get(self.family, ("embed_tokens", "lm_head"))
+        names = {"qwen": ("wte", "lm_head"), "chatglm": ("embedding.word_embeddings", "output_layer")}.get(
+            self.family, ("embed_tokens", "lm_head"))
         rows = self.tensors[names[0 if self.get("tie_word_embeddings", False) else 1] + ".weight"]
-        two = self.config["vocab_size"] == 125696 or "z_loss_weight" in self.config
+        two = self.config.get("vocab_size") == 125696 or "z_loss_weight" in self.config
         if self.family == "baichuan" and two:
             rows = self.round(rows / np.sqrt((rows * rows).sum(axis=-1, keepdims=True)))
         return x @ rows.T
@@ -131,20 +155,22 @@ class Model:
         return self.llama(ids, angles(range(length), dim, base), heads)
 
     def baichuan(self, ids, prompt):
-        dim = self.config["hidden_size"] // self.config["num_attention_heads"]
+        count = self.config["num_attention_heads"]
+        alibi = self.config["hidden_size"] == 5120 or "max_position_embeddings" not in self.config
 
         def heads(at, n):
             return np.split(self.linear(at + "self_attn.W_pack", n), 3, axis=-1)
-        return self.llama(ids, angles(range(len(ids)), dim, 10000), heads)
+        turn = angles(range(len(ids)), 0 if alibi else self.config["hidden_size"] // count, 10000)
+        return self.llama(ids, turn, heads, alibi_slopes(count) if alibi else None)
 
-    def llama(self, ids, turn, heads):
+    def llama(self, ids, turn, heads, slopes=None):
         config, act, eps = self.config, ACTIVATIONS[self.get("hidden_act", "silu")], self.get("rms_norm_eps", 1e-6)
         x = self.tensors["embed_tokens.weight"][ids]
         for i in range(config["num_hidden_layers"]):
             at = f"layers.{i}."
             q, k, v = (y.reshape(len(ids), config["num_attention_heads"], -1)
                        for y in heads(at, self.rms_norm(at + "input_layernorm", x, eps)))
-            seen = self.attend(rotate_half(q, turn), rotate_half(k, turn), v)
+            seen = self.attend(rotate_half(q, turn), rotate_half(k, turn), v, slopes=slopes)
             x = self.round(x + self.linear(at + "self_attn.o_proj", seen))
             n = self.rms_norm(at + "post_attention_layernorm", x, eps)
             x = self.round(x + self.gated(at, ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"), act, n))
@@ -171,3 +197,29 @@ class Model:
             n = self.rms_norm(at + "ln_2", x, eps)
             x = self.round(x + self.gated(at, ("mlp.w2", "mlp.w1", "mlp.c_proj"), act, n))
         return self.rms_norm("ln_f", x, eps)
+
+    def chatglm(self, ids, prompt):
+        """ChatGLM 2 and 3, GLM-4-9B."""
+        config, eps, width = self.config, self.get("layernorm_epsilon", 1e-5), self.config["kv_channels"]
+        heads, length = config["num_attention_heads"], len(ids)
+        norm = self.rms_norm if self.get("rmsnorm", True) else self.layer_norm
+        turn = angles(range(length), width // 2, 10000 * self.get("rope_ratio", 1.0))
+        x = self.tensors["embedding.word_embeddings.weight"][ids]
+        for i in range(config["num_layers"]):
+            at = f"encoder.layers.{i}."
+            n = norm(at + "input_layernorm", x, eps)
+            fused = self.linear(at + "self_attention.query_key_value", n)
+            if self.get("multi_query_attention", False):
+                kv = config["multi_query_group_num"] * width
+                q, k, v = (y.reshape(length, -1, width)
+                           for y in np.split(fused, [heads * width, heads * width + kv], axis=-1))
+            else:
+                q, k, v = np.split(fused.reshape(length, heads, 3 * width), 3, axis=-1)
+            seen = self.attend(rotate_pairs(q, turn), rotate_pairs(k, turn), v)
+            after = self.get("apply_residual_connection_post_layernorm", False)
+            x = self.round((n if after else x) + self.linear(at + "self_attention.dense", seen))
+            n = norm(at + "post_attention_layernorm", x, eps)
+            gate, up = np.split(self.linear(at + "mlp.dense_h_to_4h", n), 2, axis=-1)
+            x = self.round((n if after else x) + self.linear(
+                at + "mlp.dense_4h_to_h", self.round(ACTIVATIONS["silu"](gate) * up)))
+        return norm("encoder.final_layernorm", x, eps) if self.get("post_layer_norm", True) else x
