@@ -32,8 +32,8 @@ static tsr_weight bias_of(const tsr_node *n)
  * the ranks must be contiguous. */
 static bool mergeable(const tsr_graph *g, const tsr_node *n)
 {
-    bool unit_rows = n->op == TSR_OP_LINEAR && g->model->weights[n->weight[0]].unit_rows;
-    return n->op == TSR_OP_LINEAR && !unit_rows && uses_of_weight(g->model, n->weight[0]) == 1 &&
+    const tsr_weight_info *w = n->op == TSR_OP_LINEAR ? &g->model->weights[n->weight[0]] : NULL;
+    return w && !w->unit_rows && w->scale == 0 && uses_of_weight(g->model, n->weight[0]) == 1 &&
            n->out[0] != g->output && !is_reduced(g, n->out[0]);
 }
 

@@ -21,8 +21,11 @@ static tsr_status print_operands(const tsr_graph *g, const tsr_node *n, tsr_text
 
 static tsr_status print_embed(const tsr_attrs *a, tsr_text *t)
 {
-    bool ids = a->embed.index == TSR_EMBED_IDS;
-    TSR_TRY(tsr_text_puts(t, ids ? " by id" : " by position"));
+    static const char *const by[] = {[TSR_EMBED_IDS] = " by id",
+                                     [TSR_EMBED_POSITIONS] = " by position",
+                                     [TSR_EMBED_FIRST_ROW] = " by first row of positions",
+                                     [TSR_EMBED_SECOND_ROW] = " by second row of positions"};
+    TSR_TRY(tsr_text_puts(t, by[a->embed.index]));
     if (a->embed.offset) TSR_TRY(tsr_text_format(t, " + %ld", a->embed.offset));
     if (a->embed.first_row) TSR_TRY(tsr_text_format(t, ", rows from %ld", a->embed.first_row));
     return a->embed.scale == 1 ? TSR_OK : tsr_text_format(t, ", times %g", (double)a->embed.scale);

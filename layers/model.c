@@ -9,6 +9,7 @@
 #define FAMILIES(X)                                                                                          \
     X("baichuan", "model.", tsr_build_baichuan)                                                              \
     X("chatglm", "transformer.", tsr_build_chatglm)                                                          \
+    X("glm", "glm.", tsr_build_glm_v1)                                                                       \
     X("gpt2", "transformer.", tsr_build_gpt2)                                                                \
     X("gpt_neox", "gpt_neox.", tsr_build_gpt_neox)                                                           \
     X("internlm", "model.", tsr_build_internlm)                                                              \

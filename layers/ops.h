@@ -94,8 +94,10 @@ typedef enum tsr_rope_style {
 } tsr_rope_style;
 
 typedef enum tsr_embed_index {
-    TSR_EMBED_IDS,      /* token ids */
-    TSR_EMBED_POSITIONS /* positions + offset */
+    TSR_EMBED_IDS,       /* token ids */
+    TSR_EMBED_POSITIONS, /* positions + offset */
+    TSR_EMBED_FIRST_ROW, /* rows of prefix.h + offset */
+    TSR_EMBED_SECOND_ROW
 } tsr_embed_index;
 
 /* What a node needs to know beside its values and weights; the member named like the op is the one in use. Counts

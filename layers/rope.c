@@ -114,6 +114,12 @@ static float attention_factor(const tsr_rope *r, int64_t position)
 
 void tsr_rope_angles(const tsr_rope *rope, int64_t position, int64_t length, float *cos_out, float *sin_out)
 {
+    tsr_rope_angles_of_rows(rope, position, 0, length, cos_out, sin_out);
+}
+
+void tsr_rope_angles_of_rows(const tsr_rope *rope, int64_t position, int64_t second, int64_t length,
+                             float *cos_out, float *sin_out)
+{
     bool beyond = rope->kind != TSR_ROPE_STATIC && length > rope->max_positions;
     const float *inv_freq = beyond && rope->kind == TSR_ROPE_LONG ? rope->inv_freq_long : rope->inv_freq;
     bool stretched = beyond && rope->kind != TSR_ROPE_LONG;
@@ -121,7 +127,8 @@ void tsr_rope_angles(const tsr_rope *rope, int64_t position, int64_t length, flo
     float theta = stretched ? dynamic_theta(rope, length) : 0;
     for (int i = 0; i < rope->dims / 2; i++) {
         float f = stretched ? 1.0f / tsr_rope_power(theta, i, rope->exponent_dims) : inv_freq[i];
-        double angle = (double)((float)position * f);
+        bool other = rope->two_rows && i >= rope->dims / 4;
+        double angle = (double)((float)(other ? second : position) * f);
         cos_out[i] = (float)cos(angle) * factor;
         sin_out[i] = (float)sin(angle) * factor;
     }

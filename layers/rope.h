@@ -14,6 +14,8 @@
 #include "base/json.h"
 #include "base/memory.h"
 
+#include <stdbool.h>
+
 typedef enum tsr_rope_kind {
     TSR_ROPE_STATIC,  /* default, linear, yarn, llama3: one table for every length */
     TSR_ROPE_DYNAMIC, /* NTK: theta grows with the length past max_positions */
@@ -30,6 +32,7 @@ typedef struct tsr_rope {
     double theta, factor;       /* TSR_ROPE_DYNAMIC, STEPPED */
     int64_t max_positions;      /* DYNAMIC, STEPPED: where growth begins; LONG: original_positions */
     int64_t log_base;           /* 0, or n: cos and sin of position p times max(1, log(p + 1) / log(n)) */
+    bool two_rows;              /* the second half of the frequencies turns by the second row of prefix.h */
     float attention_factor;     /* multiplies cos and sin (1 unless yarn or longrope) */
 } tsr_rope;
 
@@ -54,5 +57,8 @@ static inline int64_t tsr_rope_length(const tsr_rope *rope, int64_t position, in
 /* cos and sin [dims/2] of one position; `length` as above. Angles are rounded to float32, as in the models'
  * training. */
 void tsr_rope_angles(const tsr_rope *rope, int64_t position, int64_t length, float *cos_out, float *sin_out);
+/* The same by two rows of positions, of which a table without two_rows takes the first. */
+void tsr_rope_angles_of_rows(const tsr_rope *rope, int64_t first, int64_t second, int64_t length,
+                             float *cos_out, float *sin_out);
 
 #endif

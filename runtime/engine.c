@@ -84,13 +84,27 @@ static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
     return shard_and_fuse(e);
 }
 
+/* The tokens of a prefix by their names, where the config states no ids. */
+static void name_prefix(tsr_engine *e)
+{
+    static const char *const masks[] = {"[MASK]", "[sMASK]", "[gMASK]"};
+    tsr_prefix_ids *p = &e->model->prefix;
+    if (!p->enabled) return;
+    if (p->start < 0) p->start = tsr_tokenizer_id(e->tokenizer, "<|startofpiece|>");
+    if (p->start < 0) p->start = tsr_tokenizer_id(e->tokenizer, "<sop>");
+    for (int i = 0; i < p->n_masks && i < 3; i++)
+        if (p->mask[i] < 0) p->mask[i] = tsr_tokenizer_id(e->tokenizer, masks[i]);
+}
+
 static tsr_status read_tokenizer(tsr_engine *e)
 {
     bool present = true;
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
     if (!e->options.needs_tokenizer) TSR_TRY(tsr_tokenizer_exists(e->options.model, &present));
     if (!present) return TSR_OK;
-    return tsr_tokenizer_load(e->options.model, &e->tokenizer);
+    TSR_TRY(tsr_tokenizer_load(e->options.model, &e->tokenizer));
+    name_prefix(e);
+    return TSR_OK;
 }
 
 static tsr_status read_model(tsr_engine *e, const tsr_engine_options *options)

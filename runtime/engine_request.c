@@ -83,6 +83,7 @@ static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_reque
                                const int32_t *ids, int64_t n)
 {
     tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
+    tsr_prefix prefix = {0};
     if (n > INT32_MAX / 2 || o->max_new_tokens > INT32_MAX / 2 || o->max_new_tokens < 0 || n < 1)
         return tsr_fail(TSR_ERR_USAGE,
                         "a request needs 1..%d prompt tokens and 0..%d new tokens, found %lld and %lld",
@@ -91,6 +92,9 @@ static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_reque
         return tsr_fail(TSR_ERR_USAGE, "top must lie in 0..%d, found %lld", TSR_MAX_TOP, (long long)o->top);
     spec.prompt = ids;
     spec.n_prompt = (int32_t)n;
+    TSR_TRY(tsr_prefix_find(&e->model->prefix, ids, n, &prefix));
+    spec.prefix_length = prefix.length;
+    spec.mask_position = prefix.mask;
     spec.max_new_tokens = (int32_t)o->max_new_tokens;
     TSR_TRY(choose_sampling(e, o, n, &spec.sampling));
     spec.n_top = o->max_new_tokens == 0 ? (int32_t)o->top : 0;

@@ -3,12 +3,14 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
+#include "layers/prefix.h"
 
 struct tsr_step_builder {
     tsr_step_limits limits;
     const tsr_rope *ropes;
     int64_t n_ropes;
     int32_t *ids, *positions, *sequence, *row_tokens;
+    int32_t *position_rows[2]; /* [max_tokens] each */
     tsr_step_sequence *sequences;
     float **rope; /* [n_ropes] each [max_tokens][dims] */
     tsr_sample_row *rows;
@@ -31,6 +33,10 @@ static tsr_status make_buffers(tsr_step_builder *b)
     b->ids = p;
     TSR_TRY(make(l->max_tokens, sizeof *b->positions, &p));
     b->positions = p;
+    for (int i = 0; i < 2; i++) {
+        TSR_TRY(make(l->max_tokens, sizeof(int32_t), &p));
+        b->position_rows[i] = p;
+    }
     TSR_TRY(make(l->max_tokens, sizeof *b->sequence, &p));
     b->sequence = p;
     TSR_TRY(make(l->max_sequences, sizeof *b->sequences, &p));
@@ -67,6 +73,7 @@ tsr_status tsr_step_builder_create(const tsr_step_limits *limits, const tsr_rope
     }
     b->step = (tsr_step){.ids = b->ids,
                          .positions = b->positions,
+                         .position_rows = {b->position_rows[0], b->position_rows[1]},
                          .sequence = b->sequence,
                          .rows = b->row_tokens,
                          .sequences = b->sequences,
@@ -83,6 +90,8 @@ void tsr_step_builder_destroy(tsr_step_builder **builder)
     tsr_free(b->rope);
     tsr_free(b->ids);
     tsr_free(b->positions);
+    tsr_free(b->position_rows[0]);
+    tsr_free(b->position_rows[1]);
     tsr_free(b->sequence);
     tsr_free(b->sequences);
     tsr_free(b->row_tokens);
@@ -93,24 +102,30 @@ void tsr_step_builder_destroy(tsr_step_builder **builder)
     *builder = NULL;
 }
 
-static void add_token(tsr_step_builder *b, int32_t t, int32_t position, int32_t prompt_length)
+static void add_token(tsr_step_builder *b, int32_t t, int32_t position, const tsr_record_start *start)
 {
+    tsr_prefix prefix = {start->prefix_length, start->mask_position};
+    int32_t first = tsr_prefix_first_row(&prefix, position),
+            second = tsr_prefix_second_row(&prefix, position);
+    b->position_rows[0][t] = first;
+    b->position_rows[1][t] = second;
     b->positions[t] = position;
     for (int64_t i = 0; i < b->n_ropes; i++) {
         int dims = b->ropes[i].dims;
         float *angles = b->rope[i] + (int64_t)t * dims;
-        int64_t length = tsr_rope_length(&b->ropes[i], position, prompt_length);
-        tsr_rope_angles(&b->ropes[i], position, length, angles, angles + dims / 2);
+        int64_t length = tsr_rope_length(&b->ropes[i], position, start->prompt_length);
+        tsr_rope_angles_of_rows(&b->ropes[i], first, second, length, angles, angles + dims / 2);
     }
 }
 
 static void add_sequence(tsr_step_builder *b, int32_t index, const tsr_record_sequence *q,
                          int32_t first_token, const tsr_slot *slot)
 {
-    b->sequences[index] = (tsr_step_sequence){first_token, q->n_tokens, q->position, slot->pages};
+    b->sequences[index] =
+        (tsr_step_sequence){first_token, q->n_tokens, q->position, slot->pages, slot->start.prefix_length};
     for (int32_t i = 0; i < q->n_tokens; i++) {
         b->sequence[first_token + i] = index;
-        add_token(b, first_token + i, q->position + i, slot->start.prompt_length);
+        add_token(b, first_token + i, q->position + i, &slot->start);
     }
 }
 

@@ -117,9 +117,9 @@ static void pack_rows(const tsr_weight_data *d, int64_t begin, int64_t end, cons
                        panels + r / TSR_PANEL * panel_bytes);
 }
 
-/* As tsr_view_read, each row divided by its length; rows of zeros stay. The length is that of the rows in float32. */
-static tsr_status read_unit_rows(const fill_job *job, tsr_weight i, int64_t begin, int64_t end, tsr_dtype as,
-                                 char *out)
+/* As tsr_view_read, each row multiplied by the weight's scale, or divided by its length; rows of zeros stay. */
+static tsr_status read_scaled_rows(const fill_job *job, tsr_weight i, int64_t begin, int64_t end,
+                                   tsr_dtype as, char *out)
 {
     const tsr_weight_info *info = &job->model->weights[i];
     int64_t cols = info->cols;
@@ -132,7 +132,8 @@ static tsr_status read_unit_rows(const fill_job *job, tsr_weight i, int64_t begi
         double squares = 0;
         for (int64_t c = 0; c < cols; c++) squares += (double)row[c] * row[c];
         double length = fmax(sqrt(squares), 1e-12);
-        for (int64_t c = 0; c < cols; c++) row[c] = (float)(row[c] / length);
+        double factor = (info->scale != 0 ? (double)info->scale : 1) / (info->unit_rows ? length : 1);
+        for (int64_t c = 0; c < cols; c++) row[c] = (float)(row[c] * factor);
         tsr_from_f32(as, row, out + r * cols * tsr_dtype_bytes(as), cols);
     }
     tsr_free(p);
@@ -143,7 +144,7 @@ static tsr_status read_rows(const fill_job *job, tsr_weight i, int64_t begin, in
                             char *out)
 {
     const tsr_weight_info *info = &job->model->weights[i];
-    if (info->unit_rows) return read_unit_rows(job, i, begin, end, as, out);
+    if (info->unit_rows || info->scale != 0) return read_scaled_rows(job, i, begin, end, as, out);
     return tsr_view_read(info->view, job->source, job->model->name_prefix, begin, end, as, out);
 }
 

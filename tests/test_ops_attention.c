@@ -12,6 +12,7 @@ typedef struct model {
     float alibi, alibi_max; /* 0: no biases */
     bool alibi_bf16;
     int model_heads;
+    int32_t prefix; /* keys below are seen by all */
 } model;
 
 /* Everything one test case needs: whole q, k, v of each sequence and where its pages lie. */
@@ -75,23 +76,30 @@ static double bias_of(const model *m, int head, int32_t key)
     return m->alibi == 0 ? 0 : m->alibi * rounded(m, slope_of(m, head) * rounded(m, key));
 }
 
+/* Keys below are seen by all tokens of sequence q. */
+static int32_t prefix_of(const scene *s, int q)
+{
+    return s->m.prefix < s->length[q] ? s->m.prefix : s->length[q];
+}
+
 static void reference_head(const scene *s, int q, int32_t i, int h)
 {
     const model *m = &s->m;
+    int32_t end = i + 1 > prefix_of(s, q) ? i + 1 : prefix_of(s, q);
     int c = (m->first_head + h) / m->group - m->first_kv;
     int32_t first = m->window && i - m->window + 1 > 0 ? i - (int32_t)m->window + 1 : 0;
     double p[2000], top = -INFINITY, sum = 0;
     double *out = s->want[q] + ((int64_t)i * m->heads + h) * m->value_dim;
-    for (int32_t j = first; j <= i; j++) {
+    for (int32_t j = first; j < end; j++) {
         p[j] = scale_of(m) * dot(s->q[q].data + i * s->q[q].ld + h * m->head_dim,
                                  s->k[q].data + j * s->k[q].ld + c * m->head_dim, m->head_dim) +
                bias_of(m, m->first_head + h, j);
         top = fmax(top, p[j]);
     }
-    for (int32_t j = first; j <= i; j++) sum += p[j] = exp(p[j] - top);
+    for (int32_t j = first; j < end; j++) sum += p[j] = exp(p[j] - top);
     for (int d = 0; d < m->value_dim; d++) {
         out[d] = 0;
-        for (int32_t j = first; j <= i; j++)
+        for (int32_t j = first; j < end; j++)
             out[d] += p[j] / sum * s->v[q].data[j * s->v[q].ld + c * m->value_dim + d];
     }
 }
@@ -160,7 +168,7 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
         int32_t take = s->length[q] - done[q] < chunk[q] ? s->length[q] - done[q] : chunk[q];
         if (take == 0) continue;
         which[n] = q;
-        sequences[n] = (tsr_step_sequence){tokens, take, done[q], s->pages[q]};
+        sequences[n] = (tsr_step_sequence){tokens, take, done[q], s->pages[q], prefix_of(s, q)};
         for (int32_t t = 0; t < take; t++) token_sequence[tokens++] = n;
         n++;
     }
@@ -311,6 +319,29 @@ static void test_biases(void **state)
     check_scene(&biased[0], TSR_F16, lengths[2]);
 }
 
+/* A prefix is read at once; what follows goes as it likes. */
+static void test_prefixes(void **state)
+{
+    (void)state;
+    static const tsr_dtype dtypes[] = {TSR_F32, TSR_F16, TSR_BF16};
+    static const int32_t later[][SEQUENCES] = {{1000, 1000, 1000}, {1, 1, 1}, {17, 5, 2}},
+                         prefixes[] = {33, 1, 70};
+    model m[] = {MODEL(3, 3, 16, 16, 1, 0, 0, 0), MODEL(8, 2, 64, 64, 4, 0, 0, 0),
+                 MODEL(5, 1, 33, 7, 5, 0, 0, 0)};
+    for (int i = 0; i < 9; i++) {
+        m[i % 3].prefix = prefixes[i / 3];
+        scene s = make_scene(&m[i % 3], dtypes[(i + i / 3) % 3], lengths[1 + i % 2]);
+        FOR_EACH_SET (set)
+            for (int c = 0; c < 3; c++) {
+                int32_t done[SEQUENCES] = {0}, first[SEQUENCES];
+                for (int q = 0; q < SEQUENCES; q++) first[q] = prefix_of(&s, q) + c % 2;
+                const int32_t *chunk = first;
+                while (run_step(&s, set, 1 + c, done, chunk)) chunk = later[c];
+            }
+        free_scene(&s);
+    }
+}
+
 static void check_dtype(tsr_dtype dtype, size_t which_length)
 {
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
@@ -357,8 +388,9 @@ static void test_wide(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),  cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_long),
-                                       cmocka_unit_test(test_wide), cmocka_unit_test(test_biases)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),     cmocka_unit_test(test_f16),
+                                       cmocka_unit_test(test_bf16),    cmocka_unit_test(test_long),
+                                       cmocka_unit_test(test_wide),    cmocka_unit_test(test_biases),
+                                       cmocka_unit_test(test_prefixes)};
     return cmocka_run_group_tests(tests, report_isas, NULL);
 }

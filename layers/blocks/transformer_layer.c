@@ -39,15 +39,26 @@ tsr_status tsr_mlp(tsr_graph *g, tsr_value x, const tsr_mlp_block *mlp, tsr_valu
     return tsr_project(g, h, &mlp->down, out);
 }
 
+/* What a branch is added to: its input x, or that normed (n), or normed in another way. */
+static tsr_status residual(tsr_graph *g, tsr_value x, tsr_value n, const tsr_layer_block *l, int index,
+                           tsr_value *out)
+{
+    if (l->own_residual_norms) return tsr_normalize(g, x, &l->residual[index], out);
+    *out = l->normed_residual ? n : x;
+    return TSR_OK;
+}
+
 static tsr_status pre_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)
 {
     tsr_value n, branch, y;
     TSR_TRY(tsr_normalize(g, x, &l->norm[0], &n));
     TSR_TRY(tsr_self_attention(g, n, &l->attention, &branch));
-    TSR_TRY(tsr_graph_add(g, l->normed_residual ? n : x, branch, &y));
+    TSR_TRY(residual(g, x, n, l, 0, &x));
+    TSR_TRY(tsr_graph_add(g, x, branch, &y));
     TSR_TRY(tsr_normalize(g, y, &l->norm[1], &n));
     TSR_TRY(tsr_mlp(g, n, &l->mlp, &branch));
-    return tsr_graph_add(g, l->normed_residual ? n : y, branch, out);
+    TSR_TRY(residual(g, y, n, l, 1, &y));
+    return tsr_graph_add(g, y, branch, out);
 }
 
 static tsr_status post_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)

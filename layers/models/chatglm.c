@@ -116,7 +116,6 @@ static tsr_status build_later(tsr_object config, tsr_model *m)
 tsr_status tsr_build_chatglm(tsr_object config, tsr_model *m)
 {
     if (tsr_object_has(config, "inner_hidden_size|position_encoding_2d|max_sequence_length"))
-        return tsr_fail(TSR_ERR_FORMAT, "%s: the first ChatGLM (position_encoding_2d) is not supported yet",
-                        config.where);
+        return tsr_build_chatglm_6b(config, m);
     return build_later(config, m);
 }

@@ -76,11 +76,11 @@ def random_weights(row, seed):
 
 def write_weights(folder, row, seed):
     tensors = dict(random_weights(row, seed))
-    head = next(name for name in tensors if re.search(HEAD, name)) if row["head"] != "none" else None
+    head = next((name for name in tensors if re.search(HEAD, name)), None)
     table = next(name for name in tensors if re.search(r"embed_tokens|wte|word_embeddings", name))
     if row["head"] == "copied":
         tensors[head] = tensors[table]
-    elif row["head"] == "omitted":
+    elif row["head"] == "omitted" and head:
         del tensors[head]
     prefix = reference.Model.PREFIX[row["config"]["model_type"]]
     if not row["prefix"]:

@@ -42,6 +42,34 @@ def chatglm(embed, heads, ffn, vocab, **more):
     return without_none({**config, **more})
 
 
+def chatglm_6b(embed, heads, ffn, vocab, **more):
+    config = {"architectures": ["ChatGLMModel"], "model_type": "chatglm", "hidden_size": embed,
+              "num_attention_heads": heads, "inner_hidden_size": ffn, "vocab_size": vocab, "num_layers": 2,
+              "max_sequence_length": 96, "layernorm_epsilon": 1e-05, "position_encoding_2d": True,
+              "tie_word_embeddings": False}
+    return without_none({**config, **more})
+
+
+def glm(embed, heads, vocab, **more):
+    config = {"architectures": ["GLMForConditionalGeneration"], "model_type": "glm", "hidden_size": embed,
+              "num_attention_heads": heads, "vocab_size": vocab, "num_layers": 2, "max_sequence_length": 96,
+              "attention_scale": 1.0, "block_position_encoding": True, "output_predict": True,
+              "relative_encoding": False, "spell_func": "lstm", "pool_token": "cls"}
+    return without_none({**config, **more})
+
+
+def to_prompt(mask, start, behind=0):
+    """Makes prompts of ids: a mask within, the start token behind, and behind it what has been written already."""
+    def prepare(ids, config):
+        ids = [token for token in ids if token not in (mask, start)] or [3]
+        place = len(ids) * 2 // 3
+        head, tail = ids[:place], ids[place:]
+        written = tail[len(tail) - behind:] if len(tail) > behind else []
+        tail = tail[:len(tail) - len(written)]
+        return head + [mask] + tail + [start] + written
+    return prepare
+
+
 ROWS = {
     "internlm_origin": dict(  # attention with biases, the first releases' config without "rotary"
         config=internlm(30, 5, 37, 97, rms_norm_eps=0.02)),
@@ -74,6 +102,19 @@ ROWS = {
     "chatglm2_open": dict(  # no final norm, no biases
         config=chatglm(40, 5, 43, 89, multi_query_attention=False, post_layer_norm=False, add_qkv_bias=False),
         norm_gain=1.0, qk_gain=1.0, gain=0.5),
+    "chatglm_6b": dict(  # ids of mask and start as the class has them: four and none before bos
+        config=chatglm_6b(40, 5, 43, 101, bos_token_id=90, torch_dtype="float16"), dtypes="F16",
+        prepare=to_prompt(86, 90)),
+    "chatglm_6b_written": dict(  # prompts that go on behind the start token; ids stated, three layers
+        config=chatglm_6b(48, 3, 37, 97, num_layers=3, bos_token_id=40, mask_token_id=41, gmask_token_id=60,
+                          layernorm_epsilon=0.02), prepare=to_prompt(60, 40, behind=3), shards=2),
+    "glm_v1": dict(
+        config=glm(40, 5, 103, sop_token_id=50, mask_token_id=51, smask_token_id=52, gmask_token_id=53),
+        prepare=to_prompt(52, 50), head="omitted"),
+    "glm_v1_plain": dict(  # one row of positions; prompts without a start token, read in one direction
+        config=glm(42, 7, 97, sop_token_id=96, mask_token_id=95, smask_token_id=94, gmask_token_id=93,
+                   block_position_encoding=False, torch_dtype="bfloat16"), dtypes="BF16", prefix=False,
+        prepare=lambda ids, config: [min(token, 92) for token in ids], head="omitted"),
     "qwen_short": dict(  # within the trained length: plain rotation, plain queries
         config=qwen(40, 5, 62, 107, no_bias=False, rotary_emb_base=900, layer_norm_epsilon=0.02)),
     "qwen_long": dict(  # prompts on both sides of the trained length, of twice it and of four times it
@@ -156,9 +197,41 @@ def chatglm_tensors(config):
     yield "transformer.output_layer.weight", (v, e)
 
 
+def glm_layer(at, e, f):
+    shapes = {"attention.query_key_value": (3 * e, e), "attention.dense": (e, e), "mlp.dense_h_to_4h": (f, e),
+              "mlp.dense_4h_to_h": (e, f), "input_layernorm": (e,), "post_attention_layernorm": (e,)}
+    for name, shape in shapes.items():
+        yield f"{at}{name}.weight", shape
+        yield f"{at}{name}.bias", shape[:1]
+
+
+def chatglm_6b_tensors(config):
+    e, v = config["hidden_size"], config["vocab_size"]
+    yield "transformer.word_embeddings.weight", (v, e)
+    for i in range(config["num_layers"]):
+        yield from glm_layer(f"transformer.layers.{i}.", e, config["inner_hidden_size"])
+    yield from ((f"transformer.final_layernorm.{w}", (e,)) for w in ("weight", "bias"))
+    yield "lm_head.weight", (v, e)
+
+
+def glm_tensors(config):
+    e, blocks = config["hidden_size"], config["block_position_encoding"]
+    yield "glm.word_embeddings.weight", (config["vocab_size"], e)
+    yield "glm.transformer.position_embeddings.weight", (config["max_sequence_length"] + blocks, e)
+    if blocks:
+        yield "glm.transformer.block_position_embeddings.weight", (config["max_sequence_length"] + 1, e)
+    for i in range(config["num_layers"]):
+        yield from glm_layer(f"glm.transformer.layers.{i}.", e, 4 * e)
+    yield from ((f"glm.transformer.final_layernorm.{w}", (e,)) for w in ("weight", "bias"))
+
+
 def shapes(config):
     """Every tensor of an untied model by name."""
     family = config["model_type"]
+    if "inner_hidden_size" in config:
+        return dict(chatglm_6b_tensors(config))
+    if family == "glm":
+        return dict(glm_tensors(config))
     if family == "chatglm":
         return dict(chatglm_tensors(config))
     if family == "qwen":

@@ -1,6 +1,6 @@
 """The families whose modelling code is not part of transformers, in plain numpy, straight from the formulas.
 
-InternLM, Baichuan 1 and 2, Qwen of the first generation, ChatGLM. There is no other program to ask, so this is the oracle;
+InternLM, Baichuan 1 and 2, Qwen of the first generation, ChatGLM 1 to 3, GLM of 2022. There is no other program to ask, so this is the oracle;
 check_twins.py holds it against a family of transformers with the same mathematics under other names wherever there
 is one. One sequence, no cache, dense masks, as in reference.py.
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from reference import ACTIVATIONS, log_softmax, read_safetensors
 
-FAMILIES = ("internlm", "baichuan", "qwen", "chatglm")
+FAMILIES = ("internlm", "baichuan", "qwen", "chatglm", "glm")
 
 
 def to_bfloat16(x):
@@ -39,7 +39,9 @@ def config_of(folder):
 
 def knows(folder):
     """Whether the instance in a folder is one of these families."""
-    return config_of(folder)["model_type"] in FAMILIES
+    config = config_of(folder)
+    native = config["model_type"] == "glm" and "max_sequence_length" not in config  # a later family of that name
+    return config["model_type"] in FAMILIES and not native
 
 
 # ---- positions -----------------------------------------------------------------------------------------------------
@@ -80,17 +82,19 @@ def ntk(base, dims, growth):
 class Model:
     """config.json and the weights of a folder; `config` may be given to ask what another setting would give."""
 
-    PREFIX = {"internlm": "model.", "baichuan": "model.", "qwen": "transformer.", "chatglm": "transformer."}
+    PREFIX = {"internlm": "model.", "baichuan": "model.", "qwen": "transformer.", "chatglm": "transformer.", "glm": "glm."}
 
     def __init__(self, folder, config=None, arithmetic=FLOAT64):
         folder = pathlib.Path(folder)
         self.config = config or config_of(folder)
         self.family = self.config["model_type"]
+        if "inner_hidden_size" in self.config:
+            self.family = "chatglm_6b"
         self.number, self.round = arithmetic
         self.tensors = {}
         for file in sorted(folder.glob("model*.safetensors")):
             for name, tensor in read_safetensors(file).items():
-                self.tensors[name.removeprefix(self.PREFIX[self.family])] = self.round(tensor.astype(self.number))
+                self.tensors[name.removeprefix(self.PREFIX[self.config["model_type"]])] = self.round(tensor.astype(self.number))
 
     def get(self, key, default):
         value = self.config.get(key)
@@ -111,8 +115,9 @@ class Model:
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.number(eps))
         return self.round(x * self.tensors[name + ".weight"])
 
-    def attend(self, q, k, v, scale=None, slopes=None):
-        """q [T, H, D], k and v [T, K, D] -> [T, H * D]; slopes [H]: what a step of distance takes from a score"""
+    def attend(self, q, k, v, scale=None, slopes=None, prefix=0):
+        """q [T, H, D], k and v [T, K, D] -> [T, H * D]; slopes [H]: what a step of distance takes from a score;
+        prefix: so many keys are seen by all"""
         length, heads, dim = q.shape
         q, k = self.round(q.astype(self.number)), self.round(k.astype(self.number))
         k, v = (np.repeat(x, heads // x.shape[1], axis=1) for x in (k, v))
@@ -120,7 +125,7 @@ class Model:
         behind = np.arange(length)[:, None] - np.arange(length)[None, :]
         if slopes is not None:
             scores = scores - slopes[:, None, None].astype(self.number) * behind
-        weights = np.exp(log_softmax(np.where(behind < 0, -np.inf, scores)))
+        weights = np.exp(log_softmax(np.where((behind < 0) & (np.arange(length) >= prefix), -np.inf, scores)))
         return self.round(np.einsum("hqk,khd->qhd", weights, v).reshape(length, -1))
 
     def gated(self, at, names, act, x):
@@ -134,9 +139,11 @@ class Model:
         return log_softmax(self.head(hidden).astype(np.float64))
 
     def head(self, x):
-        names = {"qwen": ("wte", "lm_head"), "chatglm": ("embedding.word_embeddings", "output_layer")}.get(
+        names = {"qwen": ("wte", "lm_head"), "chatglm": ("embedding.word_embeddings", "output_layer"),
+                 "chatglm_6b": ("word_embeddings", "lm_head"), "glm": ("word_embeddings", "")}.get(
             self.family, ("embed_tokens", "lm_head"))
-        rows = self.tensors[names[0 if self.get("tie_word_embeddings", False) else 1] + ".weight"]
+        tied = self.family == "glm" or self.get("tie_word_embeddings", False)
+        rows = self.tensors[names[0 if tied else 1] + ".weight"]
         two = self.config.get("vocab_size") == 125696 or "z_loss_weight" in self.config
         if self.family == "baichuan" and two:
             rows = self.round(rows / np.sqrt((rows * rows).sum(axis=-1, keepdims=True)))
@@ -223,3 +230,56 @@ class Model:
             x = self.round((n if after else x) + self.linear(
                 at + "mlp.dense_4h_to_h", self.round(ACTIVATIONS["silu"](gate) * up)))
         return norm("encoder.final_layernorm", x, eps) if self.get("post_layer_norm", True) else x
+
+    def rows_of(self, ids, prompt, start, masks, first):
+        """(prefix length, two rows of positions): the mask is the first of any, or any of the first kind found."""
+        if start not in ids[:prompt]:
+            return 0, np.arange(len(ids)), np.zeros(len(ids), int)
+        length, after = ids.index(start), np.arange(len(ids)) - ids.index(start)
+        found = [ids.index(mask) for mask in masks if mask in ids[:length]]
+        place = min(found) if first else found[0]
+        return length, np.where(after < 0, np.arange(len(ids)), place), np.maximum(after + 1, 0)
+
+    def chatglm_6b(self, ids, prompt):
+        config, eps, heads = self.config, self.get("layernorm_epsilon", 1e-5), self.config["num_attention_heads"]
+        width, length = config["hidden_size"] // heads, len(ids)
+        alpha = self.number((2 * config["num_layers"]) ** 0.5)
+        start = config["bos_token_id"]
+        masks = config.get("gmask_token_id", start - 3), config.get("mask_token_id", start - 4)
+        prefix, *rows = self.rows_of(ids, prompt, start, masks, False)
+        turns = [angles(row, width // 2, 10000) for row in rows]
+
+        def rotate(x):
+            halves = zip(np.split(x, 2, axis=-1), turns)
+            return np.concatenate([rotate_half(half, turn) for half, turn in halves], axis=-1)
+        x = self.tensors["word_embeddings.weight"][ids]
+        for i in range(config["num_layers"]):
+            at = f"layers.{i}."
+            n = self.layer_norm(at + "input_layernorm", x, eps)
+            fused = self.linear(at + "attention.query_key_value", n).reshape(length, heads, 3 * width)
+            q, k, v = np.split(fused, 3, axis=-1)
+            seen = self.attend(rotate(q), rotate(k), v, prefix=prefix)
+            n = self.layer_norm(at + "post_attention_layernorm",
+                                self.round(n * alpha + self.linear(at + "attention.dense", seen)), eps)
+            x = self.round(n * alpha + self.plain(at, ACTIVATIONS["gelu_new"], n))
+        return self.layer_norm("final_layernorm", x, eps)
+
+    def plain(self, at, act, x):
+        return self.linear(at + "mlp.dense_4h_to_h", self.round(act(self.linear(at + "mlp.dense_h_to_4h", x))))
+
+    def glm(self, ids, prompt):
+        config, heads, length = self.config, self.config["num_attention_heads"], len(ids)
+        masks = [config[f"{kind}_token_id"] for kind in ("mask", "smask", "gmask")]
+        prefix, first, second = self.rows_of(ids, prompt, config["sop_token_id"], masks, True)
+        x = self.tensors["word_embeddings.weight"][ids] + self.tensors["transformer.position_embeddings.weight"][first]
+        if self.get("block_position_encoding", True):
+            x = x + self.tensors["transformer.block_position_embeddings.weight"][second]
+        x = self.round(x)
+        for i in range(config["num_layers"]):
+            at = f"transformer.layers.{i}."
+            fused = self.linear(at + "attention.query_key_value", self.layer_norm(at + "input_layernorm", x, 1e-5))
+            q, k, v = (y.reshape(length, heads, -1) for y in np.split(fused, 3, axis=-1))
+            x = self.round(x + self.linear(at + "attention.dense", self.attend(q, k, v, prefix=prefix)))
+            n = self.layer_norm(at + "post_attention_layernorm", x, 1e-5)
+            x = self.round(x + self.plain(at, ACTIVATIONS["gelu"], n))
+        return self.layer_norm("transformer.final_layernorm", x, 1e-5)
