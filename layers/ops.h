@@ -139,6 +139,10 @@ typedef struct tsr_attrs {
             float alibi, alibi_max; /* alibi_max: exponent of the smallest slope, 8 for most */
             bool alibi_bf16;        /* slopes, positions and their products are rounded to bfloat16 */
             int model_heads;        /* heads of the whole model, which the slopes follow from */
+            /* Made by layers/fuse: q and k come unrotated, and attention rotates them as op rope would. */
+            int rotary_dim; /* 0: they come as they are to be used */
+            tsr_rope_style style;
+            int rope;
         } attention;
     };
 } tsr_attrs;
