@@ -1,17 +1,20 @@
 /* chatglm_6b.c: the first ChatGLM: a prefix read in both directions, rotary positions in two dimensions, and layers
- * whose residuals are their normed inputs times sqrt(2 L).
+ * whose residuals are their normed inputs times sqrt(2 * 28).
  *
  * The first half of a head turns by the first row of positions, the second by the second row; within each, channels i
  * and i + D/4 turn together. Read through a view that puts the four quarters into the order 0 2 1 3, that is one
  * rotation of the whole head, whose second half of frequencies turns by the second row. Queries and keys are permuted
  * alike, so their products are what they were.
  */
+#include "base/dtype.h"
 #include "layers/blocks/language_model.h"
 #include "layers/blocks/transformer_layer.h"
 #include "layers/models/config.h"
 #include "layers/models/models.h"
 
 #include <math.h>
+
+enum { RELEASED_LAYERS = 28 }; /* what residuals are scaled by, however many layers there are */
 
 typedef struct chatglm_6b_config {
     int64_t vocabulary, hidden, ffn, layers, heads, head_dim, positions;
@@ -33,7 +36,7 @@ static tsr_status read_config(tsr_object config, chatglm_6b_config *c)
     TSR_TRY(tsr_config_epsilon(config, "layernorm_epsilon", 1e-5, &c->eps));
     TSR_TRY(tsr_object_bool(config, "tie_word_embeddings", false, &c->tied));
     TSR_TRY(tsr_object_bool(config, "position_encoding_2d", true, &two_rows));
-    c->alpha = (float)sqrt(2 * (double)c->layers);
+    c->alpha = (float)sqrt(2 * (double)RELEASED_LAYERS);
     if (!two_rows || tsr_object_has(config, "pre_seq_len"))
         return tsr_fail(TSR_ERR_FORMAT,
                         "%s: only \"position_encoding_2d\": true without \"pre_seq_len\" is supported",
@@ -60,7 +63,7 @@ static tsr_status read_prefix(tsr_object config, tsr_model *m)
     return TSR_OK;
 }
 
-/* The frequencies of half a head, twice. */
+/* The frequencies of half a head, twice; in float16, as the model was trained with them. */
 static tsr_status add_rope(tsr_model *m, chatglm_6b_config *c)
 {
     tsr_rope half, both;
@@ -69,7 +72,11 @@ static tsr_status add_rope(tsr_model *m, chatglm_6b_config *c)
     TSR_TRY(tsr_rope_plain(m->arena, 2 * n, 10000, &half));
     TSR_TRY(tsr_arena_alloc(m->arena, 2 * n * (int64_t)sizeof(float), &p));
     float *f = p;
-    for (int i = 0; i < 2 * n; i++) f[i] = half.inv_freq[i % n];
+    for (int i = 0; i < 2 * n; i++) {
+        uint16_t narrow;
+        tsr_from_f32(TSR_F16, &half.inv_freq[i % n], &narrow, 1);
+        tsr_to_f32(TSR_F16, &narrow, &f[i], 1);
+    }
     both = half;
     both.dims = both.exponent_dims = 4 * n;
     both.inv_freq = f;

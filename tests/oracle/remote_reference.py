@@ -46,9 +46,10 @@ def knows(folder):
 
 # ---- positions -----------------------------------------------------------------------------------------------------
 
-def angles(positions, dims, base):
-    """[T, dims / 2]"""
-    return np.asarray(positions)[:, None] * base ** (-np.arange(0, dims, 2) / dims)
+def angles(positions, dims, base, kept=np.float64):
+    """[T, dims / 2]; `kept`: the type in which a model keeps its frequencies"""
+    frequencies = (base ** (-np.arange(0, dims, 2) / dims)).astype(kept).astype(np.float64)
+    return np.asarray(positions)[:, None] * frequencies
 
 
 def rotate_half(x, turn):
@@ -243,11 +244,11 @@ class Model:
     def chatglm_6b(self, ids, prompt):
         config, eps, heads = self.config, self.get("layernorm_epsilon", 1e-5), self.config["num_attention_heads"]
         width, length = config["hidden_size"] // heads, len(ids)
-        alpha = self.number((2 * config["num_layers"]) ** 0.5)
+        alpha = self.number((2 * 28) ** 0.5)  # whatever the number of layers
         start = config["bos_token_id"]
         masks = config.get("gmask_token_id", start - 3), config.get("mask_token_id", start - 4)
         prefix, *rows = self.rows_of(ids, prompt, start, masks, False)
-        turns = [angles(row, width // 2, 10000) for row in rows]
+        turns = [angles(row, width // 2, 10000, np.float16) for row in rows]
 
         def rotate(x):
             halves = zip(np.split(x, 2, axis=-1), turns)
