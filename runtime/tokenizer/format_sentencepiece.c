@@ -38,12 +38,19 @@ static tsr_status add_token(tsr_tokenizer *t, const char *content, int64_t id, b
     return tsr_added_tokens_add(t->added, "the special tokens", &token, true);
 }
 
+/* A name that the tokenizer does not know is left out. */
+static void put(tsr_tokenizer *t, const char *piece)
+{
+    int32_t id = piece ? tsr_tokenizer_id(t, piece) : -1;
+    if (id >= 0) t->around.item[t->around.count++] = id;
+}
+
 static void put_around(tsr_tokenizer *t, const char *const front[2], const char *const back[2])
 {
     t->around.count = 0;
-    for (int i = 0; i < 2 && front[i]; i++) t->around.item[t->around.count++] = tsr_tokenizer_id(t, front[i]);
+    for (int i = 0; i < 2; i++) put(t, front[i]);
     t->around.item[t->around.count++] = TSR_TEMPLATE_TEXT;
-    for (int i = 0; i < 2 && back[i]; i++) t->around.item[t->around.count++] = tsr_tokenizer_id(t, back[i]);
+    for (int i = 0; i < 2; i++) put(t, back[i]);
 }
 
 /* XGLM: ids as fairseq numbers them, made-up words behind the last piece, and </s> in front of a text. */
@@ -73,6 +80,13 @@ static tsr_status finish_chatglm(tsr_object config, tsr_tokenizer *t)
     return TSR_OK;
 }
 
+/* GLM of 2022: all its special tokens are named by the configuration. */
+static tsr_status finish_glm(tsr_object config, tsr_tokenizer *t)
+{
+    (void)config, (void)t;
+    return TSR_OK;
+}
+
 /* The first row is for classes that have none. */
 static const family families[] = {
     {"LlamaTokenizer", {NULL}, true, NULL},
@@ -80,6 +94,7 @@ static const family families[] = {
     {"BaichuanTokenizer", {"<s>", "</s>", "<unk>"}, true, NULL},
     {"XGLMTokenizer", {"<s>", "</s>", "<unk>"}, false, finish_xglm},
     {"ChatGLMTokenizer", {NULL}, false, finish_chatglm},
+    {"GLMChineseTokenizer", {NULL}, false, finish_glm},
 };
 static const family chatglm_6b = {
     "ChatGLMTokenizer", {"<sop>", "<eop>", "[MASK]", "<pad>", "<unk>"}, false, NULL};
@@ -126,8 +141,10 @@ static tsr_status around(const family *f, tsr_object config, tsr_tokenizer *t)
 {
     static const char *const none[2] = {NULL, NULL}, *const end[2] = {"</s>", NULL};
     static const char *const glm[2] = {"[gMASK]", "sop"}, *const glm_6b[2] = {"[gMASK]", "<sop>"};
+    static const char *const cls[2] = {"[CLS]", NULL}, *const ends[2] = {"<|endoftext|>", "<|startofpiece|>"};
     const tsr_sentencepiece *s = t->model.state;
     int32_t bos, eos;
+    if (f->finish == finish_glm) return put_around(t, cls, ends), TSR_OK;
     if (f == &chatglm_6b) return put_around(t, none, glm_6b), TSR_OK;
     if (f->finish == finish_chatglm) return put_around(t, glm, none), TSR_OK;
     if (f->finish == finish_xglm) return put_around(t, end, none), TSR_OK;
@@ -175,7 +192,7 @@ static tsr_status load_file(const char *dir, const char *file, tsr_tokenizer *t)
     int64_t n;
     tsr_json config;
     TSR_TRY(tsr_tokenizer_read_bytes(dir, file, &bytes, &n));
-    tsr_status status = tsr_tokenizer_read_config(dir, &config);
+    tsr_status status = tsr_tokenizer_read_config_and_added(dir, &config);
     if (status == TSR_OK)
         status = tsr_tiktoken_is(bytes, n) ? tsr_tokenizer_from_tiktoken(bytes, n, file, &config, t)
                                            : tsr_tokenizer_from_sentencepiece(bytes, n, file, &config, t);
@@ -199,6 +216,12 @@ static tsr_status load_bpe_model(const char *dir, tsr_tokenizer *t)
     return load_file(dir, "sentencepiece.bpe.model", t);
 }
 
+static tsr_status load_cog_pretrain(const char *dir, tsr_tokenizer *t)
+{
+    return load_file(dir, "cog-pretrain.model", t);
+}
+
+const tsr_tokenizer_format tsr_format_cog_pretrain = {{"cog-pretrain.model", NULL}, load_cog_pretrain};
 const tsr_tokenizer_format tsr_format_sentencepiece = {{"tokenizer.model", NULL}, load};
 const tsr_tokenizer_format tsr_format_ice_text = {{"ice_text.model", NULL}, load_ice_text};
 const tsr_tokenizer_format tsr_format_sentencepiece_bpe = {{"sentencepiece.bpe.model", NULL}, load_bpe_model};

@@ -22,6 +22,8 @@
  *                                (1 to 3) number pieces and put tokens around a text as they do.
  *     ice_text.model             the same, of the first ChatGLM
  *     sentencepiece.bpe.model    the same, of XGLM
+ *     cog-pretrain.model         the same, of the Chinese GLM of 2022
+ *                                Beside vocab.json and SentencePiece files an added_tokens.json is read too.
  * A file may hold what we do not have: the error names the file, the component, and those we have.
  *
  * EXACTNESS. Ids and text equal those of the Python packages `tokenizers`, `sentencepiece` and `tiktoken`. Padding and

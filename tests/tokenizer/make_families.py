@@ -105,6 +105,23 @@ def openai_gpt_files(path, texts):
     return reference.Tokenizers(t)
 
 
+def glm_gpt2(path, texts):
+    """GLM of 2022: GPT-2's files and an added_tokens.json."""
+    t = make_data.gpt2(texts)
+    j = json.loads(t.to_str())
+    names = ["<|startofpiece|>", "<|endofpiece|>", "[CLS]", "[MASK]", "[SEP]", "[gMASK]", "[sMASK]"]
+    make_data.write_json(os.path.join(path, "vocab.json"), {**j["model"]["vocab"], "<|endoftext|>": 700})
+    with open(os.path.join(path, "merges.txt"), "w", encoding="utf-8") as f:
+        f.write("#version: 0.2\n" + "".join(a + " " + b + "\n" for a, b in j["model"]["merges"]))
+    make_data.write_json(os.path.join(path, "added_tokens.json"), {name: 701 + i for i, name in enumerate(names)})
+    config(path, tokenizer_class="GLMGPT2Tokenizer", cls_token="[CLS]", mask_token="[MASK]", eos_token="<|endoftext|>",
+           sep_token="[SEP]", additional_special_tokens=["<|startofpiece|>", "<|endofpiece|>", "[gMASK]", "[sMASK]"])
+    for name in names:
+        t.add_special_tokens([make_data.special(name)])
+    t.post_processor = make_data.around("[CLS]", None, "<|endoftext|>", "<|startofpiece|>")(t)
+    return reference.Tokenizers(t)
+
+
 # ---- SentencePiece -------------------------------------------------------------------------------------------------
 
 def sentencepiece_unigram(path, texts):
@@ -213,7 +230,7 @@ def tiktoken_glm4(path, texts):
                            front=["[gMASK]", "<sop>"])
 
 
-FAMILIES = [unigram_words, unigram_bytes, llama_config, openai_gpt_files, sentencepiece_unigram,
+FAMILIES = [glm_gpt2, unigram_words, unigram_bytes, llama_config, openai_gpt_files, sentencepiece_unigram,
             sentencepiece_unigram_bytes, xglm, chatglm_6b, chatglm_2, internlm, baichuan, tiktoken_qwen, tiktoken_glm4]
 
 
