@@ -92,6 +92,7 @@ static const family families[] = {
     {"LlamaTokenizer", {NULL}, true, NULL},
     {"InternLMTokenizer", {"<s>", "</s>", "<unk>"}, true, NULL},
     {"BaichuanTokenizer", {"<s>", "</s>", "<unk>"}, true, NULL},
+    {"BaiChuanTokenizer", {"<s>", "</s>", "<unk>"}, true, NULL},
     {"XGLMTokenizer", {"<s>", "</s>", "<unk>"}, false, finish_xglm},
     {"ChatGLMTokenizer", {NULL}, false, finish_chatglm},
     {"GLMChineseTokenizer", {NULL}, false, finish_glm},
