@@ -107,11 +107,14 @@ typedef struct tsr_request_options {
     const int32_t *ids;
     int64_t n_ids;
     int64_t max_new_tokens;
-    double temperature;        /* 0: greedy */
+    double temperature; /* 0: greedy; negative: what the model's generation_config.json says, else 1 */
+    /* What is negative here is what generation_config.json says, and neutral where it says nothing: */
     int64_t top_k;             /* 0: all */
     double top_p;              /* 1: all */
     double min_p;              /* 0: all */
     double repetition_penalty; /* 1: none */
+    int64_t no_repeat_ngram;   /* no n tokens stand twice in the same order, prompt included; 0: they may */
+    int64_t min_new_tokens;    /* no end of sequence before; 0: no matter */
     uint64_t seed;
     const char *const *stop; /* [n_stop] texts that end the answer; they are not part of it */
     int64_t n_stop;
@@ -124,8 +127,8 @@ typedef struct tsr_request_options {
 } tsr_request_options;
 #define TSR_REQUEST_OPTIONS_INIT                                                                             \
     {                                                                                                        \
-        sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, 0, 1, 0, 1, 0, NULL, 0, false, false, false, 0,  \
-            NULL, NULL                                                                                       \
+        sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, -1, -1, -1, -1, -1, -1, 0, NULL, 0, false,       \
+            false, false, 0, NULL, NULL                                                                      \
     }
 
 /* Rank 0. Refuses at once what can never run (too long, out of range): the line says why. *id may be NULL. */

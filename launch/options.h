@@ -53,8 +53,14 @@ enum {
       "sample among the best tokens that hold mass X; 1: all")                                               \
     X(MIN_P, "min-p", REAL, "0", 0, 1, "X", TSR_CMD_GENERATE,                                                \
       "sample among tokens at least X times as likely as the best; 0: all")                                  \
+    X(SAMPLE, "sample", FLAG, "", 0, 0, "", TSR_CMD_GENERATE,                                                \
+      "sample at the temperature that generation_config.json states, or 1")                                  \
     X(REPETITION_PENALTY, "repetition-penalty", REAL, "1", 0.01, 100, "X", TSR_CMD_GENERATE,                 \
       "divide (or multiply, if negative) the logits of tokens already seen; 1: no penalty")                  \
+    X(NO_REPEAT_NGRAM, "no-repeat-ngram", INT, "0", 0, 1e6, "N", TSR_CMD_GENERATE,                           \
+      "no N tokens stand twice in the same order; 0: they may")                                              \
+    X(MIN_NEW_TOKENS, "min-new-tokens", INT, "0", 0, 1e7, "N", TSR_CMD_GENERATE,                             \
+      "shortest answer in tokens")                                                                           \
     X(SEED, "seed", INT, "0", 0, 9e15, "N", TSR_CMD_GENERATE | TSR_CMD_BENCH,                                \
       "of sampling, or of random weights")                                                                   \
     X(STOP, "stop", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE,                                                \

@@ -32,8 +32,9 @@ static tsr_weight bias_of(const tsr_node *n)
  * the ranks must be contiguous. */
 static bool mergeable(const tsr_graph *g, const tsr_node *n)
 {
-    return n->op == TSR_OP_LINEAR && uses_of_weight(g->model, n->weight[0]) == 1 && n->out[0] != g->output &&
-           !is_reduced(g, n->out[0]);
+    const tsr_weight_info *w = n->op == TSR_OP_LINEAR ? &g->model->weights[n->weight[0]] : NULL;
+    return w && !w->unit_rows && w->scale == 0 && uses_of_weight(g->model, n->weight[0]) == 1 &&
+           n->out[0] != g->output && !is_reduced(g, n->out[0]);
 }
 
 /* Weight k (0: matrix, 1: bias) of the members, one below the other. */

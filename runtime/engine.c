@@ -82,7 +82,7 @@ static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 {
     const tsr_engine_options *o = &e->options;
     TSR_TRY(tsr_model_from_config(config, &e->model));
-    TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, &e->generation));
+    TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, e->arena, &e->generation));
     if (!o->random_weights) {
         TSR_TRY(tsr_source_open_checkpoint(o->model, o->checkpoint, &e->source));
         TSR_TRY(tsr_weights_check(e->model, e->source));
@@ -91,13 +91,27 @@ static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
     return shard_and_fuse(e);
 }
 
+/* The tokens of a prefix by their names, where the config states no ids. */
+static void name_prefix(tsr_engine *e)
+{
+    static const char *const masks[] = {"[MASK]", "[sMASK]", "[gMASK]"};
+    tsr_prefix_ids *p = &e->model->prefix;
+    if (!p->enabled) return;
+    if (p->start < 0) p->start = tsr_tokenizer_id(e->tokenizer, "<|startofpiece|>");
+    if (p->start < 0) p->start = tsr_tokenizer_id(e->tokenizer, "<sop>");
+    for (int i = 0; i < p->n_masks && i < 3; i++)
+        if (p->mask[i] < 0) p->mask[i] = tsr_tokenizer_id(e->tokenizer, masks[i]);
+}
+
 static tsr_status read_tokenizer(tsr_engine *e)
 {
     bool present = true;
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
     if (!e->options.needs_tokenizer) TSR_TRY(tsr_tokenizer_exists(e->options.model, &present));
     if (!present) return TSR_OK;
-    return tsr_tokenizer_load(e->options.model, &e->tokenizer);
+    TSR_TRY(tsr_tokenizer_load(e->options.model, &e->tokenizer));
+    name_prefix(e);
+    return TSR_OK;
 }
 
 static tsr_status read_model(tsr_engine *e, const tsr_engine_options *options)
@@ -285,6 +299,7 @@ static tsr_status build_steps(tsr_engine *e)
     TSR_TRY(tsr_step_record_create(&e->limits, &e->record));
     TSR_TRY(tsr_slot_table_create(&e->limits, &e->slots));
     TSR_TRY(tsr_step_builder_create(&e->limits, e->local->ropes, e->local->n_ropes, &e->builder));
+    tsr_step_builder_set_rules(e->builder, &e->generation);
     return tsr_world_rank(e->world) == 0 ? tsr_scheduler_create(&e->limits, &e->scheduler) : TSR_OK;
 }
 

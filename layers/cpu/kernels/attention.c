@@ -75,7 +75,8 @@ static void heads_of(const tsr_call *call, int c, int *first, int *end)
 static int64_t cost_of(const tsr_call *call, const tsr_attention_piece *piece)
 {
     int64_t first = piece->sequence->position + piece->token, last = first + piece->n_tokens - 1;
-    return (last + 1 - tsr_first_visible(call, first)) * piece->n_tokens * piece->n_heads;
+    return (tsr_visible_end(piece->sequence, last) - tsr_first_visible(call, first)) * piece->n_tokens *
+           piece->n_heads;
 }
 
 typedef struct visit {
