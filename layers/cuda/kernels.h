@@ -13,6 +13,10 @@ extern "C" {
 TSR_OP_TABLE(TSR_KERNEL_DECLARE)
 #undef TSR_KERNEL_DECLARE
 
+/* As tsr_cuda_workspace_bytes, for attention; in its kernel's file. */
+int64_t tsr_cuda_attention_workspace_bytes(const tsr_cuda_call *call, int64_t tokens, int64_t rows,
+                                           int n_processors);
+
 #ifdef __cplusplus
 }
 #endif
