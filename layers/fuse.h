@@ -24,7 +24,12 @@ typedef enum tsr_kernels_choice {
 /* How often each pattern was found: for `plan`. */
 typedef struct tsr_fuse_report {
     int linears, add_norms, ropes; /* ropes: attentions that do their own */
+    int gated_linears;             /* on GPUs */
 } tsr_fuse_report;
+
+/* A pattern of GPUs, after tsr_fuse: a merged gate and up projection and the gate that alone reads it become one op, whose
+ * [gate | up] never goes to memory when rows are few. */
+tsr_status tsr_fuse_gated_linears(tsr_model *local, int *count);
 
 tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report *report);
 

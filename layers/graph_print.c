@@ -64,6 +64,7 @@ static tsr_status print_attributes(const tsr_node *n, tsr_text *t)
                                (double)a->norm.eps);
     case TSR_OP_ACT:
     case TSR_OP_GATED:
+    case TSR_OP_GATED_LINEAR:
         return tsr_text_format(t, " %s", tsr_activation_name(a->act.kind));
     case TSR_OP_CLAMP:
         return tsr_text_format(t, " to %g", (double)a->clamp.limit);

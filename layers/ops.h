@@ -33,7 +33,9 @@
     X(ATTENTION, attention, 3, 3, 0, 0, 2, PER_HEAD)  /* appends k, v to the cache, then attends          */ \
     X(SELECT_ROWS, select_rows, 1, 1, 0, 0, 1, SELECT) /* out[r] = x[rows[r]]                             */ \
     X(ALL_REDUCE, all_reduce, 1, 1, 0, 0, 1, COLLECTIVE) /* out = sum of x over the ranks, in place       */ \
-    X(ADD_NORM, add_norm, 2, 2, 0, 2, 1, ROWWISE)     /* sum = a + b; out = norm(sum): made by layers/fuse */
+    X(ADD_NORM, add_norm, 2, 2, 0, 2, 1, ROWWISE)     /* sum = a + b; out = norm(sum): made by layers/fuse */ \
+    X(GATED_LINEAR, gated_linear, 1, 1, 1, 2, 3, LINEAR) /* out = f(x Wg^T + bg) * (x Wu^T + bu); W = [Wg; Wu],
+                                                            b = [bg; bu]: made by layers/fuse             */
 /* clang-format on */
 
 typedef enum tsr_op {
@@ -116,7 +118,7 @@ typedef struct tsr_attrs {
         } norm; /* also add_norm */
         struct {
             tsr_activation kind;
-        } act; /* also gated */
+        } act; /* also gated, gated_linear */
         struct {
             float limit; /* > 0 */
         } clamp;

@@ -74,8 +74,9 @@ static tsr_status shard_and_fuse(tsr_engine *e)
     TSR_TRY(choose_kernels(e->options.kernels, &choice));
     TSR_TRY(tsr_sharding_derive(e->model, tsr_world_size(e->world), &e->sharding));
     TSR_TRY(tsr_sharding_localize(e->sharding, tsr_world_rank(e->world), &e->local));
-    tsr_fuse_options fuse = {.choice = choice, .gated_linear = e->gpu != NULL};
-    return tsr_fuse(e->local, &fuse, &e->fused);
+    TSR_TRY(tsr_fuse(e->local, choice, &e->fused));
+    if (!e->gpu || choice == TSR_KERNELS_REFERENCE) return TSR_OK;
+    return tsr_fuse_gated_linears(e->local, &e->fused.gated_linears);
 }
 
 static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
@@ -435,6 +436,11 @@ void tsr_engine_get_info(const tsr_engine *e, tsr_engine_info *out)
 tsr_world *tsr_engine_world(const tsr_engine *e)
 {
     return e->world;
+}
+
+tsr_gpu *tsr_engine_gpu(const tsr_engine *e)
+{
+    return e->gpu;
 }
 
 tsr_pool *tsr_engine_pool(const tsr_engine *e)

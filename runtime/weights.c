@@ -118,15 +118,15 @@ static void pack_rows(const tsr_weight_data *d, int64_t begin, int64_t end, cons
 }
 
 /* As tsr_view_read, each row multiplied by the weight's scale, or divided by its length; rows of zeros stay. */
-static tsr_status read_scaled_rows(const fill_job *job, tsr_weight i, int64_t begin, int64_t end,
-                                   tsr_dtype as, char *out)
+static tsr_status read_scaled_rows(const tsr_model *model, const tsr_source *source, tsr_weight i,
+                                   int64_t begin, int64_t end, tsr_dtype as, char *out)
 {
-    const tsr_weight_info *info = &job->model->weights[i];
+    const tsr_weight_info *info = &model->weights[i];
     int64_t cols = info->cols;
     void *p;
     TSR_TRY(tsr_alloc((end - begin) * cols * (int64_t)sizeof(float), "a loading buffer", &p));
     float *rows = p;
-    tsr_status s = tsr_view_read_f32(info->view, job->source, job->model->name_prefix, begin, end, rows);
+    tsr_status s = tsr_view_read_f32(info->view, source, model->name_prefix, begin, end, rows);
     for (int64_t r = 0; r < end - begin && s == TSR_OK; r++) {
         float *row = rows + r * cols;
         double squares = 0;
@@ -140,12 +140,13 @@ static tsr_status read_scaled_rows(const fill_job *job, tsr_weight i, int64_t be
     return s;
 }
 
-static tsr_status read_rows(const fill_job *job, tsr_weight i, int64_t begin, int64_t end, tsr_dtype as,
-                            char *out)
+tsr_status tsr_weights_read_rows(const tsr_model *model, const tsr_source *source, tsr_weight weight,
+                                 int64_t begin, int64_t end, tsr_dtype as, void *out)
 {
-    const tsr_weight_info *info = &job->model->weights[i];
-    if (info->unit_rows || info->scale != 0) return read_scaled_rows(job, i, begin, end, as, out);
-    return tsr_view_read(info->view, job->source, job->model->name_prefix, begin, end, as, out);
+    const tsr_weight_info *info = &model->weights[weight];
+    if (info->unit_rows || info->scale != 0)
+        return read_scaled_rows(model, source, weight, begin, end, as, out);
+    return tsr_view_read(info->view, source, model->name_prefix, begin, end, as, out);
 }
 
 static tsr_status fill_part(const fill_job *job, tsr_weight i, int64_t part, void *buffer)
@@ -155,7 +156,7 @@ static tsr_status fill_part(const fill_job *job, tsr_weight i, int64_t part, voi
     bool in_place = d->pack == TSR_PACK_ROWS;
     char *rows = in_place ? (char *)d->data + begin * d->cols * tsr_dtype_bytes(d->dtype) : buffer;
     if (job->source)
-        TSR_TRY(read_rows(job, i, begin, end, d->dtype, rows));
+        TSR_TRY(tsr_weights_read_rows(job->model, job->source, i, begin, end, d->dtype, rows));
     else
         random_rows(job, i, begin, end, d->dtype, rows);
     if (!in_place) pack_rows(d, begin, end, rows);
