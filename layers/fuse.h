@@ -5,8 +5,10 @@
  *   linears   several linears of one input (q, k, v; gate and up; all of them in a parallel block) become one
  *             linear whose weight is the concatenation; their outputs become windows of its output
  *   add_norm  residual addition and the norm that reads the sum become one op with two outputs
+ *   reduce    an all_reduce that only an add_norm reads becomes one with it; whether its rows may be dealt to
+ *             the ranks, and whether its sum must be whole on all of them, is decided by who reads the sum
  *
- * The result computes the same function: a fused linear is bitwise the same, a fused norm too. Local.
+ * The result computes the same function: a fused linear is bitwise the same, fused norms and sums too. Local.
  * Errors: TSR_ERR_MEMORY.
  */
 #ifndef TSR_LAYERS_FUSE_H
@@ -23,6 +25,7 @@ typedef enum tsr_kernels_choice {
 /* How often each pattern was found: for `plan`. */
 typedef struct tsr_fuse_report {
     int linears, add_norms;
+    int reductions; /* those of add_norms that became one with an all_reduce */
 } tsr_fuse_report;
 
 tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report *report);

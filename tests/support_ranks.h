@@ -45,7 +45,7 @@ static int team_all_reduce(tsr_comm *comm, float *data, int64_t n, int thread, i
     return TSR_OK;
 }
 
-static const tsr_comm_ops team_ops = {"threads", team_all_reduce};
+static const tsr_comm_ops team_ops = {.name = "threads", .all_reduce = team_all_reduce};
 
 /* One prompt, run by n ranks in chunks of at most `chunk` tokens; logits of every token. */
 typedef struct rank_run {
