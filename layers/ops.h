@@ -22,7 +22,7 @@
  * row may be summed and normed by one rank alone, its owner (tsr_row_owner, kernel.h); then r is right in the rank's
  * own rows at least, and out[1] need be right in those alone, unless `whole_sum` asks for all rows everywhere. Which
  * steps are large enough may depend on rows, columns and ranks and on nothing else, so that all dealt ops of a step
- * that share a residual agree. An output may lie over the input of the same number.
+ * that share a residual agree. x is used up; an output may lie over the input of the same number.
  */
 #ifndef TSR_LAYERS_OPS_H
 #define TSR_LAYERS_OPS_H
