@@ -1,6 +1,7 @@
 /* fuse.c: the patterns of kernel injection. Each is one function over the node list of a graph. */
 #include "layers/fuse.h"
 #include "base/checked.h"
+#include "layers/fuse_reduce.h"
 
 #include <string.h>
 
@@ -116,80 +117,6 @@ static void fuse_add_norms(tsr_graph *g, bool *dead, int *count)
     }
 }
 
-/* --- Sums over the ranks --- */
-
-static int64_t maker_of(const tsr_graph *g, tsr_value v)
-{
-    for (int64_t i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < g->nodes[i].n_outputs; k++)
-            if (g->nodes[i].out[k] == v) return i;
-    return TSR_NONE;
-}
-
-static int uses_of_value(const tsr_graph *g, tsr_value v)
-{
-    int uses = g->output == v;
-    for (int64_t i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < g->nodes[i].n_inputs; k++) uses += g->nodes[i].in[k] == v;
-    return uses;
-}
-
-static void fuse_reductions(tsr_graph *g, bool *dead, int *count)
-{
-    for (int64_t i = 0; i < g->n_nodes; i++) {
-        tsr_node *n = &g->nodes[i];
-        for (int k = 0; k < 2 && n->op == TSR_OP_ADD_NORM; k++) {
-            int64_t reduce = maker_of(g, n->in[k]);
-            if (reduce == TSR_NONE || g->nodes[reduce].op != TSR_OP_ALL_REDUCE) continue;
-            if (uses_of_value(g, n->in[k]) > 1) continue;
-            tsr_value residual = n->in[!k];
-            n->op = TSR_OP_REDUCE_ADD_NORM;
-            n->in[0] = g->nodes[reduce].in[0];
-            n->in[1] = residual;
-            n->attrs.norm.dealt = true;
-            dead[reduce] = true;
-            ++*count;
-        }
-    }
-}
-
-/* Is v read by anything but dealt ops that add to it? Those get by with the rows that a rank owns. */
-static bool needed_whole(const tsr_graph *g, tsr_value v)
-{
-    if (g->output == v) return true;
-    for (int64_t i = 0; i < g->n_nodes; i++) {
-        const tsr_node *n = &g->nodes[i];
-        for (int k = 0; k < n->n_inputs; k++)
-            if (n->in[k] == v && !(k == 1 && n->op == TSR_OP_REDUCE_ADD_NORM && n->attrs.norm.dealt))
-                return true;
-    }
-    return false;
-}
-
-static bool is_whole(const tsr_graph *g, tsr_value v)
-{
-    int64_t i = maker_of(g, v);
-    const tsr_node *n = i == TSR_NONE ? NULL : &g->nodes[i];
-    return !n || n->op != TSR_OP_REDUCE_ADD_NORM || !n->attrs.norm.dealt || n->attrs.norm.whole_sum;
-}
-
-/* Decides which fused sums are dealt. One that starts from a whole residual and must yield a whole sum is not: to
- * fetch two results costs more than to make them. That may make the sum in front of it needed whole, and so on. */
-static void deal_rows(tsr_graph *g)
-{
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (int64_t i = 0; i < g->n_nodes; i++) {
-            tsr_node *n = &g->nodes[i];
-            if (n->op != TSR_OP_REDUCE_ADD_NORM || !n->attrs.norm.dealt) continue;
-            n->attrs.norm.whole_sum = needed_whole(g, n->out[1]);
-            if (!n->attrs.norm.whole_sum || !is_whole(g, n->in[1])) continue;
-            n->attrs.norm.dealt = n->attrs.norm.whole_sum = false;
-            changed = true;
-        }
-    }
-}
-
 static tsr_status fuse_graph(tsr_graph *g, tsr_fuse_report *report)
 {
     void *p;
@@ -201,10 +128,6 @@ static tsr_status fuse_graph(tsr_graph *g, tsr_fuse_report *report)
         memset(dead, 0, (size_t)g->n_nodes);
         fuse_add_norms(g, dead, &report->add_norms);
         remove_marked(g, dead);
-        memset(dead, 0, (size_t)g->n_nodes);
-        fuse_reductions(g, dead, &report->reductions);
-        remove_marked(g, dead);
-        deal_rows(g);
     }
     tsr_free(p);
     return status;
@@ -215,5 +138,6 @@ tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report
     *report = (tsr_fuse_report){0};
     if (choice == TSR_KERNELS_REFERENCE) return TSR_OK;
     for (int i = 0; i < local->n_graphs; i++) TSR_TRY(fuse_graph(&local->graphs[i], report));
+    for (int i = 0; i < local->n_graphs; i++) tsr_fuse_reductions(&local->graphs[i], &report->reductions);
     return TSR_OK;
 }

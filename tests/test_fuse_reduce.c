@@ -1,4 +1,4 @@
-/* test_fuse.c: which sums over the ranks become one op with the norm behind them, which of these may deal their rows,
+/* test_fuse_reduce.c: which sums over the ranks become one op with the norm behind them, which of these may deal their rows,
  * and that the graphs compute the same, fused or not. */
 #include "layers/fuse.h"
 #include "layers/model.h"
