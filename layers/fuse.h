@@ -5,10 +5,10 @@
  *   linears   several linears of one input (q, k, v; gate and up; all of them in a parallel block) become one
  *             linear whose weight is the concatenation; their outputs become windows of its output
  *   add_norm  residual addition and the norm that reads the sum become one op with two outputs
- *   reduce    an all_reduce that only an add_norm reads becomes one with it; whether its rows may be dealt to
- *             the ranks, and whether its sum must be whole on all of them, is decided by who reads the sum
+ *   ropes     the rotation of q and of k becomes part of the attention that alone reads them
+ *   reduce    an all_reduce that an add_norm alone reads becomes one op with it (fuse_reduce.h)
  *
- * The result computes the same function: a fused linear is bitwise the same, fused norms and sums too. Local.
+ * The result computes the same function, on the CPU bitwise the same. Local.
  * Errors: TSR_ERR_MEMORY.
  */
 #ifndef TSR_LAYERS_FUSE_H
@@ -24,8 +24,8 @@ typedef enum tsr_kernels_choice {
 
 /* How often each pattern was found: for `plan`. */
 typedef struct tsr_fuse_report {
-    int linears, add_norms;
-    int reductions; /* those of add_norms that became one with an all_reduce */
+    int linears, add_norms, ropes; /* ropes: attentions that do their own */
+    int reductions;                /* those of add_norms that became one with an all_reduce */
 } tsr_fuse_report;
 
 tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report *report);

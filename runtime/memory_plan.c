@@ -45,6 +45,7 @@ static bool works_in_place(tsr_op op, int out, int in)
     case TSR_OP_REDUCE_ADD_NORM:
         return out == in;
     case TSR_OP_ACT:
+    case TSR_OP_CLAMP:
     case TSR_OP_GATED:
     case TSR_OP_ROPE:
     case TSR_OP_NORM:
