@@ -33,7 +33,8 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
     TSR_TRY(tsr_arena_strdup(e->arena, o->checkpoint ? o->checkpoint : "", &e->options.checkpoint));
     TSR_TRY(tsr_arena_strdup(e->arena, o->dtype ? o->dtype : "auto", &e->options.dtype));
     if (!(o->gpu_memory_fraction >= 0 && o->gpu_memory_fraction <= 1))
-        return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g", o->gpu_memory_fraction);
+        return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g",
+                        o->gpu_memory_fraction);
     TSR_TRY(tsr_arena_strdup(e->arena, o->kernels ? o->kernels : "auto", &e->options.kernels));
     e->options.device = NULL; /* has been used; nobody owns it any longer */
     if (o->step_tokens == 0) e->options.step_tokens = e->gpu ? 2048 : 512;
@@ -184,11 +185,12 @@ static tsr_status gpu_cache_memory(const tsr_engine *e, int64_t *out)
     if (*out > 0) return TSR_OK;
     int64_t left = budget - sizes.activation_bytes;
     int64_t needed = left > 0 ? (sizes.weight_bytes * ranks + left - 1) / left : 0;
-    return tsr_fail(TSR_ERR_CAPACITY,
-                    "the model does not fit: %.1f GB of weights and %.1f GB of values on each of %lld GPUs; %s has "
-                    "%.1f GB free, of which %.0f %% may be used (--gpu-memory-fraction); %lld GPUs would hold it",
-                    (double)sizes.weight_bytes / 1e9, (double)sizes.activation_bytes / 1e9, (long long)ranks,
-                    gpu.name, (double)gpu.free_bytes / 1e9, 100 * fraction, (long long)tsr_max(needed, ranks + 1));
+    return tsr_fail(
+        TSR_ERR_CAPACITY,
+        "the model does not fit: %.1f GB of weights and %.1f GB of values on each of %lld GPUs; %s has "
+        "%.1f GB free, of which %.0f %% may be used (--gpu-memory-fraction); %lld GPUs would hold it",
+        (double)sizes.weight_bytes / 1e9, (double)sizes.activation_bytes / 1e9, (long long)ranks, gpu.name,
+        (double)gpu.free_bytes / 1e9, 100 * fraction, (long long)tsr_max(needed, ranks + 1));
 }
 
 /* Pages for the worst case of all sequences at once, within the memory to be used. */

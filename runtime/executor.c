@@ -98,8 +98,8 @@ void tsr_cache_lay_out(const tsr_model *local, tsr_dtype dtype, int64_t n_pages,
         const tsr_cache_layer *c = &local->cache_layers[i];
         int64_t k_bytes = tokens * c->kv_heads * c->head_dim * tsr_dtype_bytes(as);
         int64_t v_bytes = tokens * c->kv_heads * c->value_dim * tsr_dtype_bytes(as);
-        layers[i] = (tsr_cache_data){as,          at,          at + k_bytes, TSR_PAGE_TOKENS,
-                                     c->kv_heads, c->head_dim, c->value_dim};
+        layers[i] =
+            (tsr_cache_data){as, at, at + k_bytes, TSR_PAGE_TOKENS, c->kv_heads, c->head_dim, c->value_dim};
         at += k_bytes + v_bytes;
     }
 }

@@ -24,12 +24,13 @@ typedef struct tsr_executor_options {
     const tsr_source *source; /* NULL: random weights from `seed` */
     uint64_t seed;
     tsr_pool *pool;
-    tsr_comm *comm;         /* of ranks on CPUs */
-    struct tsr_gpu *gpu;    /* NULL: on the CPU. Else runtime/cuda/gpu.h: this rank's GPU, with its communicator */
-    bool no_graphs;         /* enqueue every step of a GPU call by call */
-    int max_sequences;      /* of one step, and */
-    int64_t max_context;    /* tokens of one sequence: what the buffers of a GPU's steps are sized by */
-    bool profile;           /* measure the time of each op */
+    tsr_comm *comm; /* of ranks on CPUs */
+    struct tsr_gpu
+        *gpu;          /* NULL: on the CPU. Else runtime/cuda/gpu.h: this rank's GPU, with its communicator */
+    bool no_graphs;    /* enqueue every step of a GPU call by call */
+    int max_sequences; /* of one step, and */
+    int64_t max_context; /* tokens of one sequence: what the buffers of a GPU's steps are sized by */
+    bool profile;        /* measure the time of each op */
 } tsr_executor_options;
 
 /* Borrows the model, pool and comm; `source` is needed during the call only. */
