@@ -67,10 +67,12 @@ typedef struct tsr_engine_options {
                              without */
     bool profile;         /* measure the time of each op */
     bool quiet;           /* no progress lines on stderr */
+    const char *checkpoint; /* file or folder with the weights, relative to `model`; NULL: what lies there */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
-        sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 512, 64, 0, 0, 0, false, false, false, false    \
+        sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 512, 64, 0, 0, 0, false, false, false, false,   \
+            NULL                                                                                             \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */

@@ -35,6 +35,8 @@ enum {
 #define TSR_OPTION_TABLE(X)                                                                                  \
     X(MODEL, "model", TEXT, "", 0, 0, "DIR", TSR_CMD_ALL,                                                    \
       "folder of the model: config.json, weights, tokenizer")                                                \
+    X(CHECKPOINT, "checkpoint", TEXT, "", 0, 0, "PATH", TSR_CMD_ALL,                                         \
+      "weights: a file, or a folder with them; relative to the model's folder; default: what lies there")    \
     X(PROMPT, "prompt", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE, "a prompt; may be given many times")       \
     X(PROMPT_FILE, "prompt-file", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE,                                  \
       "a file that is one prompt; - reads stdin")                                                            \

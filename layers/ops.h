@@ -127,6 +127,10 @@ typedef struct tsr_attrs {
             float scale;    /* scores = scale * q.k */
             long window;    /* 0: all earlier tokens; w: visible iff 0 <= i - j < w */
             int layer;      /* index of the cache layer */
+            /* Made by layers/fuse: q and k come unrotated, and attention rotates them as op rope would. */
+            int rotary_dim; /* 0: they come as they are to be used */
+            tsr_rope_style style;
+            int rope;
         } attention;
     };
 } tsr_attrs;

@@ -30,6 +30,7 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
         return tsr_fail(TSR_ERR_USAGE, "threads must lie in 0..%d, found %d", TSR_MAX_THREADS, o->threads);
     e->options = *o;
     TSR_TRY(tsr_arena_strdup(e->arena, o->model, &e->options.model));
+    TSR_TRY(tsr_arena_strdup(e->arena, o->checkpoint ? o->checkpoint : "", &e->options.checkpoint));
     TSR_TRY(tsr_arena_strdup(e->arena, o->dtype ? o->dtype : "auto", &e->options.dtype));
     return tsr_arena_strdup(e->arena, o->kernels ? o->kernels : "auto", &e->options.kernels);
 }
@@ -77,7 +78,7 @@ static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
     TSR_TRY(tsr_model_from_config(config, &e->model));
     TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, &e->generation));
     if (!o->random_weights) {
-        TSR_TRY(tsr_source_open(o->model, &e->source));
+        TSR_TRY(tsr_source_open_checkpoint(o->model, o->checkpoint, &e->source));
         TSR_TRY(tsr_weights_check(e->model, e->source));
     }
     TSR_TRY(choose_dtype(e, tsr_json_root(config)));
