@@ -2,6 +2,7 @@
 #include "checkpoint/source_identity.h"
 #include "base/digest.h"
 #include "checkpoint/format.h"
+#include "checkpoint/view.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,22 +22,36 @@ static void print_stat(const struct stat *st, char *out, size_t size)
              nanoseconds(st->st_ctim), (unsigned long long)st->st_ino);
 }
 
+/* How a tensor is put together, if it is. */
+static tsr_status digest_parts(tsr_digest_stream *d, const tsr_tensor_info *t)
+{
+    tsr_text text;
+    if (!t->made_of) return TSR_OK;
+    TSR_TRY(tsr_text_init(&text, TSR_TEXT_NO_CAP));
+    tsr_status s = tsr_view_print(t->made_of, &text);
+    if (s == TSR_OK) tsr_digest_add(d, text.data, text.length + 1);
+    tsr_text_free(&text);
+    return s;
+}
+
 /* Everything that was learned from the headers, in the order of the tensors. */
 static tsr_status digest_tensors(const tsr_source *s, tsr_digest *out)
 {
     tsr_digest_stream *d;
+    tsr_status status = TSR_OK;
     TSR_TRY(tsr_digest_begin(&d));
-    for (int64_t i = 0; i < tsr_source_count(s); i++) {
+    for (int64_t i = 0; i < tsr_source_count(s) && status == TSR_OK; i++) {
         const tsr_tensor_info *t = tsr_source_tensor(s, i);
         int64_t numbers[] = {t->dtype, t->rank, t->bytes, t->file, t->offset};
         tsr_digest_add(d, t->name, (int64_t)strlen(t->name) + 1);
         tsr_digest_add(d, t->dtype_label, (int64_t)strlen(t->dtype_label) + 1);
         tsr_digest_add(d, numbers, sizeof numbers);
         tsr_digest_add(d, t->shape, t->rank * (int64_t)sizeof t->shape[0]);
+        status = digest_parts(d, t);
     }
     *out = tsr_digest_take(d);
     tsr_digest_end(&d);
-    return TSR_OK;
+    return status;
 }
 
 /* The folder without links, so that the same checkpoint has one name. */

@@ -68,11 +68,13 @@ typedef struct tsr_engine_options {
     bool profile;         /* measure the time of each op */
     bool quiet;           /* no progress lines on stderr */
     const char *checkpoint; /* file or folder with the weights, relative to `model`; NULL: what lies there */
+    const char *cache; /* private folder where the weights are kept as this rank holds them, for a faster next
+                               start; NULL: none */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 512, 64, 0, 0, 0, false, false, false, false,   \
-            NULL                                                                                             \
+            NULL, NULL                                                                                       \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
@@ -165,7 +167,9 @@ typedef struct tsr_engine_info {
     /* of this rank: */
     int64_t weight_bytes, streamed_bytes; /* held; read by each decode step */
     int64_t activation_bytes, cache_bytes, cache_bytes_per_token;
-    int64_t bytes_read, peak_resident_bytes;
+    int64_t bytes_read; /* of the checkpoint or, if from_cache, of the cache */
+    int64_t peak_resident_bytes;
+    bool from_cache;
     double load_seconds;
 } tsr_engine_info;
 void tsr_engine_get_info(const tsr_engine *engine, tsr_engine_info *out);

@@ -84,6 +84,8 @@ enum {
     X(CACHE_MB, "cache-mb", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                             \
       "memory for keys and values on each rank, in MiB; 0: what the requests can need, within the free "     \
       "memory")                                                                                              \
+    X(CACHE, "cache", TEXT, "", 0, 0, "DIR", TSR_CMD_RUNS,                                                   \
+      "private folder (mode 700) where each rank keeps its weights as it loads them, for a faster start")    \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(JSON, "json", FLAG, "", 0, 0, "", TSR_CMD_ALL, "print JSON")                                           \
