@@ -19,7 +19,7 @@ enum { FRAME_CAP = 2 * TSR_CACHE_TEXT_CAP + (1 << 20), OTHERS = 0077, OTHERS_WRI
 
 /* --- The folder --- */
 
-static tsr_status open_folder(tsr_cache *c, const char *dir)
+static tsr_status open_folder(tsr_cache *c, const char *dir, bool make)
 {
     char plain[PATH_MAX];
     size_t n = strlen(dir);
@@ -28,7 +28,7 @@ static tsr_status open_folder(tsr_cache *c, const char *dir)
         return tsr_fail(TSR_ERR_USAGE, "the name of the cache folder is empty or too long");
     memcpy(plain, dir, n);
     plain[n] = '\0';
-    if (mkdir(plain, 0700) != 0 && errno != EEXIST)
+    if (make && mkdir(plain, 0700) != 0 && errno != EEXIST)
         return tsr_fail(TSR_ERR_IO, "%s: the cache folder cannot be made: %s", dir, strerror(errno));
     c->dir = open(plain, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (c->dir < 0)
@@ -54,18 +54,28 @@ static tsr_status check_folder(const tsr_cache *c, const char *dir)
     return TSR_OK;
 }
 
-tsr_status tsr_cache_open(const char *dir, tsr_cache **out)
+static tsr_status open_cache(const char *dir, bool make, tsr_cache **out)
 {
     void *p;
     *out = NULL;
     TSR_TRY(tsr_calloc(1, sizeof(tsr_cache), "the cache", &p));
     tsr_cache *c = p;
     c->dir = -1;
-    tsr_status s = open_folder(c, dir);
+    tsr_status s = open_folder(c, dir, make);
     if (s == TSR_OK) s = check_folder(c, dir);
     if (s != TSR_OK) tsr_cache_close(&c);
     *out = c;
     return s;
+}
+
+tsr_status tsr_cache_open(const char *dir, tsr_cache **out)
+{
+    return open_cache(dir, true, out);
+}
+
+tsr_status tsr_cache_open_existing(const char *dir, tsr_cache **out)
+{
+    return open_cache(dir, false, out);
 }
 
 void tsr_cache_close(tsr_cache **cache)

@@ -42,6 +42,8 @@ typedef struct tsr_cache tsr_cache;
 
 /* Makes the folder if need be (not its parents) and checks it. */
 tsr_status tsr_cache_open(const char *dir, tsr_cache **out);
+/* As above, but makes nothing. */
+tsr_status tsr_cache_open_existing(const char *dir, tsr_cache **out);
 void tsr_cache_close(tsr_cache **cache);
 
 typedef struct tsr_cache_key {

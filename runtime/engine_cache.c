@@ -34,8 +34,8 @@ static void warn(const tsr_weights_cache_report *all, int ranks)
     if (ranks == 1)
         tsr_log(TSR_LOG_WARNING, "cache: %s; %s", all[0].doubt, done);
     else
-        tsr_log(TSR_LOG_WARNING, "cache: rank %d: %s; %s (%d of %d ranks)", first, all[first].doubt,
-                done, doubting, ranks);
+        tsr_log(TSR_LOG_WARNING, "cache: rank %d: %s; %s (%d of %d ranks)", first, all[first].doubt, done,
+                doubting, ranks);
 }
 
 tsr_status engine_cache_settle(tsr_engine *e)
