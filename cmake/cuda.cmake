@@ -18,9 +18,9 @@ elseif(TSR_CUDA)
 endif()
 
 if(TSR_CUDA_FOUND)
-  # 9.0: H100, H200. Others compile and run, without what those add: -DCMAKE_CUDA_ARCHITECTURES="80;90".
+  # 9.0a: H100, H200 and nothing else. Others compile and run, without what those add: -DCMAKE_CUDA_ARCHITECTURES="80;90".
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 90)
+    set(CMAKE_CUDA_ARCHITECTURES 90a)
   endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
@@ -30,6 +30,10 @@ if(TSR_CUDA_FOUND)
 endif()
 
 function(tsr_use_cuda target)
+  # Kernels for 9.0a are chosen on a device of 9.0 only if they are what it would run.
+  if("90a" IN_LIST CMAKE_CUDA_ARCHITECTURES AND NOT "90" IN_LIST CMAKE_CUDA_ARCHITECTURES)
+    target_compile_definitions(${target} PRIVATE TSR_CUDA_SM90A=1)
+  endif()
   target_compile_definitions(${target} PUBLIC $<BUILD_INTERFACE:TSR_HAVE_CUDA=1>)
   # Which cuBLASLt: the one whose header we compile against.
   target_compile_definitions(${target} PRIVATE TSR_CUBLASLT_SONAME="libcublasLt.so.${CUDAToolkit_VERSION_MAJOR}"

@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "checkpoint/view.h"
 #include "layers/ops.h"
+#include "layers/prefix.h"
 #include "layers/rope.h"
 
 #include <stdbool.h>
@@ -46,6 +47,8 @@ typedef struct tsr_weight_info {
     const tsr_view *view; /* [rows, cols], or [rows] for a vector */
     int64_t rows, cols;   /* a vector has cols = 1 */
     bool is_vector;
+    float scale;    /* multiplied into it when it is loaded; 0: nothing is */
+    bool unit_rows; /* each row is divided by its Euclidean length when it is loaded */
 } tsr_weight_info;
 
 typedef struct tsr_node {
@@ -82,6 +85,7 @@ typedef struct tsr_model {
     int64_t max_positions;   /* longest context the model was made for */
     bool
         positions_are_hard; /* true: a position past max_positions has no embedding at all (learned tables) */
+    tsr_prefix_ids prefix;  /* of models that read the beginning of a text in both directions */
     tsr_weight_info *weights;
     int64_t n_weights, weights_capacity;
     tsr_rope *ropes;
@@ -121,6 +125,7 @@ tsr_status tsr_graph_norm(tsr_graph *g, tsr_value x, tsr_norm_kind kind, float e
                           tsr_weight b, tsr_value *out);
 tsr_status tsr_graph_add(tsr_graph *g, tsr_value a, tsr_value b, tsr_value *out);
 tsr_status tsr_graph_act(tsr_graph *g, tsr_value x, tsr_activation kind, tsr_value *out);
+tsr_status tsr_graph_clamp(tsr_graph *g, tsr_value x, float limit, tsr_value *out);
 tsr_status tsr_graph_gated(tsr_graph *g, tsr_value a, tsr_value b, tsr_activation kind, tsr_value *out);
 tsr_status tsr_graph_rope(tsr_graph *g, tsr_value x, int heads, int head_dim, int rotary_dim,
                           tsr_rope_style style, int rope, tsr_value *out);
@@ -130,6 +135,9 @@ typedef struct tsr_attention_spec {
     int value_dim; /* 0: head_dim */
     float scale;
     long window; /* 0: none */
+    float alibi; /* factor of the ALiBi biases, 0: none; see ops.h for these three */
+    float alibi_max;
+    bool alibi_bf16;
 } tsr_attention_spec;
 /* Adds the cache layer too. q [T, heads*head_dim], k [T, kv_heads*head_dim], v [T, kv_heads*value_dim]. */
 tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value v,

@@ -105,6 +105,16 @@ tsr_status tsr_graph_act(tsr_graph *g, tsr_value x, tsr_activation kind, tsr_val
     return finish(g, &node, g->values[x].rows, g->values[x].cols, out);
 }
 
+tsr_status tsr_graph_clamp(tsr_graph *g, tsr_value x, float limit, tsr_value *out)
+{
+    *out = TSR_NONE;
+    if (!has_value(g, x) || !(limit > 0) || !isfinite(limit))
+        return misfit(g, "clamp", "needs an input and a limit above 0");
+    tsr_node node = {.op = TSR_OP_CLAMP, .n_inputs = 1, .in = {x}};
+    node.attrs.clamp.limit = limit;
+    return finish(g, &node, g->values[x].rows, g->values[x].cols, out);
+}
+
 tsr_status tsr_graph_gated(tsr_graph *g, tsr_value a, tsr_value b, tsr_activation kind, tsr_value *out)
 {
     *out = TSR_NONE;
@@ -147,7 +157,8 @@ static bool attention_fits(const tsr_graph *g, tsr_value q, tsr_value k, tsr_val
     if (!is_heads(g, v, s->kv_heads, value_dim) || s->heads % s->kv_heads != 0) return false;
     bool of_tokens = g->values[q].rows == TSR_ROWS_TOKENS && g->values[k].rows == TSR_ROWS_TOKENS &&
                      g->values[v].rows == TSR_ROWS_TOKENS;
-    return of_tokens && isfinite(s->scale) && s->window >= 0;
+    bool bias = isfinite(s->alibi) && (s->alibi == 0 || (s->alibi_max > 0 && isfinite(s->alibi_max)));
+    return of_tokens && isfinite(s->scale) && s->window >= 0 && bias;
 }
 
 tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value v,
@@ -169,6 +180,10 @@ tsr_status tsr_graph_attention(tsr_graph *g, tsr_value q, tsr_value k, tsr_value
     node.attrs.attention.scale = spec->scale;
     node.attrs.attention.window = spec->window;
     node.attrs.attention.layer = layer;
+    node.attrs.attention.alibi = spec->alibi;
+    node.attrs.attention.alibi_max = spec->alibi_max;
+    node.attrs.attention.alibi_bf16 = spec->alibi_bf16;
+    node.attrs.attention.model_heads = spec->heads;
     return finish(g, &node, TSR_ROWS_TOKENS, cols, out);
 }
 

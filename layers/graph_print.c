@@ -21,8 +21,11 @@ static tsr_status print_operands(const tsr_graph *g, const tsr_node *n, tsr_text
 
 static tsr_status print_embed(const tsr_attrs *a, tsr_text *t)
 {
-    bool ids = a->embed.index == TSR_EMBED_IDS;
-    TSR_TRY(tsr_text_puts(t, ids ? " by id" : " by position"));
+    static const char *const by[] = {[TSR_EMBED_IDS] = " by id",
+                                     [TSR_EMBED_POSITIONS] = " by position",
+                                     [TSR_EMBED_FIRST_ROW] = " by first row of positions",
+                                     [TSR_EMBED_SECOND_ROW] = " by second row of positions"};
+    TSR_TRY(tsr_text_puts(t, by[a->embed.index]));
     if (a->embed.offset) TSR_TRY(tsr_text_format(t, " + %ld", a->embed.offset));
     if (a->embed.first_row) TSR_TRY(tsr_text_format(t, ", rows from %ld", a->embed.first_row));
     return a->embed.scale == 1 ? TSR_OK : tsr_text_format(t, ", times %g", (double)a->embed.scale);
@@ -38,6 +41,14 @@ static tsr_status print_attention(const tsr_attrs *a, tsr_text *t)
     if (a->attention.first_head || a->attention.first_kv)
         TSR_TRY(
             tsr_text_format(t, ", from head %d, kv head %d", a->attention.first_head, a->attention.first_kv));
+    if (a->attention.rotary_dim > 0)
+        TSR_TRY(tsr_text_format(t, ", %d rotated, %s, table %d", a->attention.rotary_dim,
+                                a->attention.style == TSR_ROPE_HALF ? "half" : "interleaved",
+                                a->attention.rope));
+    if (a->attention.alibi != 0)
+        TSR_TRY(tsr_text_format(t, ", ALiBi %g x 2^-%g%s", (double)a->attention.alibi,
+                                (double)a->attention.alibi_max,
+                                a->attention.alibi_bf16 ? " in bfloat16" : ""));
     return a->attention.window ? tsr_text_format(t, ", window %ld", a->attention.window) : TSR_OK;
 }
 
@@ -53,7 +64,10 @@ static tsr_status print_attributes(const tsr_node *n, tsr_text *t)
                                (double)a->norm.eps);
     case TSR_OP_ACT:
     case TSR_OP_GATED:
+    case TSR_OP_GATED_LINEAR:
         return tsr_text_format(t, " %s", tsr_activation_name(a->act.kind));
+    case TSR_OP_CLAMP:
+        return tsr_text_format(t, " to %g", (double)a->clamp.limit);
     case TSR_OP_ROPE:
         return tsr_text_format(t, " heads %d x %d, %d rotated, %s, table %d", a->rope.heads, a->rope.head_dim,
                                a->rope.rotary_dim, a->rope.style == TSR_ROPE_HALF ? "half" : "interleaved",

@@ -17,6 +17,8 @@
 #ifndef TSR_LAYERS_OPS_H
 #define TSR_LAYERS_OPS_H
 
+#include <stdbool.h>
+
 /* clang-format off */
 /* X(ENUM, name, min inputs, max inputs, min weights, max weights, phases, sharding class) */
 #define TSR_OP_TABLE(X)                                                                                      \
@@ -25,12 +27,15 @@
     X(NORM, norm, 1, 1, 0, 2, 1, ROWWISE)             /* layer norm or RMS norm of each row               */ \
     X(ADD, add, 2, 2, 0, 0, 1, SUM)                   /* out = a + b                                      */ \
     X(ACT, act, 1, 1, 0, 0, 1, ELEMENTWISE)           /* out = f(x)                                       */ \
+    X(CLAMP, clamp, 1, 1, 0, 0, 1, ELEMENTWISE)       /* out = min(max(x, -limit), limit)                 */ \
     X(GATED, gated, 2, 2, 0, 0, 1, ELEMENTWISE)       /* out = f(a) * b                                   */ \
     X(ROPE, rope, 1, 1, 0, 0, 1, PER_HEAD)            /* rotary position embedding of each head           */ \
     X(ATTENTION, attention, 3, 3, 0, 0, 2, PER_HEAD)  /* appends k, v to the cache, then attends          */ \
     X(SELECT_ROWS, select_rows, 1, 1, 0, 0, 1, SELECT) /* out[r] = x[rows[r]]                             */ \
     X(ALL_REDUCE, all_reduce, 1, 1, 0, 0, 1, COLLECTIVE) /* out = sum of x over the ranks, in place       */ \
-    X(ADD_NORM, add_norm, 2, 2, 0, 2, 1, ROWWISE)     /* sum = a + b; out = norm(sum): made by layers/fuse */
+    X(ADD_NORM, add_norm, 2, 2, 0, 2, 1, ROWWISE)     /* sum = a + b; out = norm(sum): made by layers/fuse */ \
+    X(GATED_LINEAR, gated_linear, 1, 1, 1, 2, 3, LINEAR) /* out = f(x Wg^T + bg) * (x Wu^T + bu); W = [Wg; Wu],
+                                                            b = [bg; bu]: made by layers/fuse             */
 /* clang-format on */
 
 typedef enum tsr_op {
@@ -91,8 +96,10 @@ typedef enum tsr_rope_style {
 } tsr_rope_style;
 
 typedef enum tsr_embed_index {
-    TSR_EMBED_IDS,      /* token ids */
-    TSR_EMBED_POSITIONS /* positions + offset */
+    TSR_EMBED_IDS,       /* token ids */
+    TSR_EMBED_POSITIONS, /* positions + offset */
+    TSR_EMBED_FIRST_ROW, /* rows of prefix.h + offset */
+    TSR_EMBED_SECOND_ROW
 } tsr_embed_index;
 
 /* What a node needs to know beside its values and weights; the member named like the op is the one in use. Counts
@@ -111,7 +118,10 @@ typedef struct tsr_attrs {
         } norm; /* also add_norm */
         struct {
             tsr_activation kind;
-        } act; /* also gated */
+        } act; /* also gated, gated_linear */
+        struct {
+            float limit; /* > 0 */
+        } clamp;
         struct {
             int heads, head_dim;
             int rotary_dim; /* even, <= head_dim; dimensions beyond it pass through */
@@ -124,10 +134,15 @@ typedef struct tsr_attrs {
             int group;      /* query heads that share a kv head, in the whole model */
             int first_head; /* of this rank, in the whole model */
             int first_kv;   /* local query head h reads local kv head (first_head + h) / group - first_kv */
-            float scale;    /* scores = scale * q.k */
+            float scale;    /* scores = scale * q.k + bias */
             long window;    /* 0: all earlier tokens; w: visible iff 0 <= i - j < w */
             int layer;      /* index of the cache layer */
-            /* Made by layers/fuse: q and k come unrotated, and attention rotates them as op rope would. */
+            /* ALiBi (layers/alibi.h); alibi 0: none, else the factor of the biases */
+            float alibi, alibi_max; /* alibi_max: exponent of the smallest slope, 8 for most */
+            bool alibi_bf16;        /* slopes, positions and their products are rounded to bfloat16 */
+            int model_heads;        /* heads of the whole model, which the slopes follow from */
+            /* Made by layers/fuse: q and k come unrotated, and attention rotates them as op rope would; the
+             * memory of q is then undefined. */
             int rotary_dim; /* 0: they come as they are to be used */
             tsr_rope_style style;
             int rope;

@@ -39,6 +39,7 @@ static bool works_in_place(tsr_op op)
     switch (op) {
     case TSR_OP_ADD:
     case TSR_OP_ACT:
+    case TSR_OP_CLAMP:
     case TSR_OP_GATED:
     case TSR_OP_ROPE:
     case TSR_OP_NORM:

@@ -31,6 +31,10 @@ int64_t tsr_weights_linear_bytes(const tsr_weights *w); /* of the matrices that 
 /* The checkpoint's own dtype: that of the matrix with the most elements. For dtype = auto. */
 tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *source, tsr_dtype *out);
 
+/* Rows begin .. end - 1 of a weight as it is kept: its view, with what its graph asks for at loading (unit rows, scale). */
+tsr_status tsr_weights_read_rows(const tsr_model *model, const tsr_source *source, tsr_weight weight,
+                                 int64_t begin, int64_t end, tsr_dtype as, void *out);
+
 /* All weights of the whole model are in the source with the right shapes: reads no data. */
 tsr_status tsr_weights_check(const tsr_model *model, const tsr_source *source);
 

@@ -35,6 +35,7 @@ typedef struct plain_run {
     const tsr_source *source;
     const int *ids;
     int n_ranks, n_tokens;
+    tsr_prefix prefix; /* as the model's rules find it in the ids; none if they find none */
 } plain_run;
 
 static inline void *plain_alloc(int64_t count, size_t size)
@@ -67,6 +68,13 @@ static inline const double *plain_weight(plain_run *run, int rank, tsr_weight w)
         fail_msg("%s: %s", info->name, tsr_error_text());
     *slot = plain_alloc(info->rows * info->cols, sizeof **slot);
     for (int64_t i = 0; i < info->rows * info->cols; i++) (*slot)[i] = narrow[i];
+    for (int64_t i = 0; i < info->rows * info->cols && info->scale != 0; i++)
+        (*slot)[i] *= (double)info->scale;
+    for (int64_t r = 0; r < info->rows && info->unit_rows; r++) {
+        double squares = 0;
+        for (int64_t c = 0; c < info->cols; c++) squares += pow((*slot)[r * info->cols + c], 2);
+        for (int64_t c = 0; c < info->cols; c++) (*slot)[r * info->cols + c] /= sqrt(squares);
+    }
     free(narrow);
     return *slot;
 }
@@ -104,7 +112,10 @@ static inline void plain_embed(plain_run *run, int rank, const tsr_node *n)
     const double *w = plain_weight(run, rank, n->weight[0]);
     for (int t = 0; t < run->n_tokens; t++) {
         bool by_id = n->attrs.embed.index == TSR_EMBED_IDS;
-        int64_t row = (by_id ? run->ids[t] : t + n->attrs.embed.offset) - n->attrs.embed.first_row;
+        int64_t at = t;
+        if (n->attrs.embed.index == TSR_EMBED_FIRST_ROW) at = tsr_prefix_first_row(&run->prefix, t);
+        if (n->attrs.embed.index == TSR_EMBED_SECOND_ROW) at = tsr_prefix_second_row(&run->prefix, t);
+        int64_t row = (by_id ? run->ids[t] : at + n->attrs.embed.offset) - n->attrs.embed.first_row;
         bool here = row >= 0 && row < table->rows;
         double *out = plain_row(run, rank, n->out[0], t);
         for (int64_t c = 0; c < table->cols; c++)
@@ -160,7 +171,8 @@ static inline void plain_rope(plain_run *run, int rank, const tsr_node *n)
     bool halves = n->attrs.rope.style == TSR_ROPE_HALF;
     float *cosine = plain_alloc(half, sizeof(float)), *sine = plain_alloc(half, sizeof(float));
     for (int t = 0; t < run->n_tokens; t++) {
-        tsr_rope_angles(table, t, run->n_tokens, cosine, sine);
+        tsr_rope_angles_of_rows(table, tsr_prefix_first_row(&run->prefix, t),
+                                tsr_prefix_second_row(&run->prefix, t), run->n_tokens, cosine, sine);
         for (int h = 0; h < n->attrs.rope.heads; h++) {
             const double *x = plain_row(run, rank, n->in[0], t) + h * head_dim;
             double *out = plain_row(run, rank, n->out[0], t) + h * head_dim;
@@ -177,7 +189,25 @@ static inline void plain_rope(plain_run *run, int rank, const tsr_node *n)
     free(sine);
 }
 
-/* One query head at one token: softmax(scale q.k) v over the tokens it may see. */
+/* The ALiBi bias of key j, as the papers state it: by slopes of the next power of 2, every second one first. */
+static inline double plain_bias(const tsr_attrs *a, int local_head, int j)
+{
+    int head = a->attention.first_head + local_head, heads = a->attention.model_heads, power = 1;
+    while (power < heads) power *= 2;
+    int half = power / 2, index = power == heads ? head : head < half ? 2 * head + 1 : 2 * (head - half);
+    double slope = pow(2, -(double)a->attention.alibi_max * (index + 1) / power);
+    if (!a->attention.alibi_bf16) return a->attention.alibi * slope * j;
+    float factor[2] = {(float)slope, (float)j}, product;
+    uint16_t raw[2];
+    tsr_from_f32(TSR_BF16, factor, raw, 2);
+    tsr_to_f32(TSR_BF16, raw, factor, 2);
+    product = factor[0] * factor[1];
+    tsr_from_f32(TSR_BF16, &product, raw, 1);
+    tsr_to_f32(TSR_BF16, raw, &product, 1);
+    return a->attention.alibi * product;
+}
+
+/* One query head at one token: softmax(scale q.k + bias) v over the tokens it may see. */
 static inline void plain_attend(const plain_run *run, int rank, const tsr_node *n, int t, int head,
                                 double *score)
 {
@@ -185,18 +215,19 @@ static inline void plain_attend(const plain_run *run, int rank, const tsr_node *
     int kv = (n->attrs.attention.first_head + head) / n->attrs.attention.group - n->attrs.attention.first_kv;
     long window = n->attrs.attention.window;
     int first = window && t + 1 > window ? (int)(t + 1 - window) : 0;
+    int end = t + 1 > run->prefix.length ? t + 1 : run->prefix.length;
     const double *q = plain_row(run, rank, n->in[0], t) + head * d;
     double *out = plain_row(run, rank, n->out[0], t) + head * e, top = -INFINITY, total = 0;
     assert_in_range(kv, 0, n->attrs.attention.kv_heads - 1);
-    for (int j = first; j <= t; j++) {
+    for (int j = first; j < end; j++) {
         const double *k = plain_row(run, rank, n->in[1], j) + kv * d;
-        score[j] = 0;
+        score[j] = n->attrs.attention.alibi == 0 ? 0 : plain_bias(&n->attrs, head, j);
         for (int i = 0; i < d; i++) score[j] += n->attrs.attention.scale * q[i] * k[i];
         top = fmax(top, score[j]);
     }
-    for (int j = first; j <= t; j++) total += score[j] = exp(score[j] - top);
+    for (int j = first; j < end; j++) total += score[j] = exp(score[j] - top);
     for (int i = 0; i < e; i++) out[i] = 0;
-    for (int j = first; j <= t; j++)
+    for (int j = first; j < end; j++)
         for (int i = 0; i < e; i++)
             out[i] += score[j] / total * (plain_row(run, rank, n->in[2], j) + kv * e)[i];
 }
@@ -209,7 +240,7 @@ static inline void plain_attention(plain_run *run, int rank, const tsr_node *n)
     free(score);
 }
 
-/* add, act, gated, select_rows, all_reduce: one number at a time. */
+/* add, act, clamp, gated, select_rows, all_reduce: one number at a time. */
 static inline double plain_element(const plain_run *run, int rank, int64_t node, int64_t row, int64_t column)
 {
     const tsr_node *n = &run->graphs[rank]->nodes[node];
@@ -219,6 +250,8 @@ static inline double plain_element(const plain_run *run, int rank, int64_t node,
         return a + plain_at(run, rank, n->in[1], row, column);
     case TSR_OP_ACT:
         return plain_activate(n->attrs.act.kind, a);
+    case TSR_OP_CLAMP:
+        return fmin(fmax(a, -n->attrs.clamp.limit), n->attrs.clamp.limit);
     case TSR_OP_GATED:
         return plain_activate(n->attrs.act.kind, a) * plain_at(run, rank, n->in[1], row, column);
     case TSR_OP_SELECT_ROWS:
@@ -288,6 +321,8 @@ static inline void plain_run_graphs(plain_run *run, tsr_graph *const *graphs, in
 {
     assert_in_range(n_ranks, 1, PLAIN_RANKS);
     *run = (plain_run){.source = source, .ids = ids, .n_ranks = n_ranks, .n_tokens = n_tokens};
+    if (tsr_prefix_find(&graphs[0]->model->prefix, ids, n_tokens, &run->prefix) != TSR_OK)
+        run->prefix = (tsr_prefix){0, 0};
     for (int r = 0; r < n_ranks; r++) {
         assert_int_equal(graphs[r]->n_nodes, graphs[0]->n_nodes);
         run->graphs[r] = graphs[r];

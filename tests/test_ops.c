@@ -94,6 +94,30 @@ static void test_activations(void **state)
 }
 
 /* Infinite and NaN inputs behave as the formulas do. */
+static void check_clamp(int64_t rows, int64_t cols, float limit)
+{
+    tsr_step step = make_step((int32_t)rows);
+    tsr_operand x = make_operand(rows, cols, 3);
+    double *want = aligned(rows * cols * 8);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c++)
+            want[r * cols + c] = fmin(fmax(x.data[r * x.ld + c], -limit), limit);
+    tsr_call call = {.op = TSR_OP_CLAMP, .in = {x}, .out = {{.cols = cols}}, .attrs.clamp.limit = limit};
+    check_call("clamp", &call, &step, 0, want, 1e-9, 0);
+    free(x.data);
+    free(want);
+    free_step(&step);
+}
+
+static void test_clamp(void **state)
+{
+    (void)state;
+    FOR_EACH_SHAPE (rows, cols) {
+        check_clamp(rows, cols, 0.75f);
+        check_clamp(rows, cols, 2);
+    }
+}
+
 static void test_activation_specials(void **state)
 {
     (void)state;
@@ -386,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_tables),
         cmocka_unit_test(test_activations),
         cmocka_unit_test(test_activation_specials),
+        cmocka_unit_test(test_clamp),
         cmocka_unit_test(test_norms),
         cmocka_unit_test(test_rope),
         cmocka_unit_test(test_embed),

@@ -8,6 +8,9 @@
  * In the parallel orders attention and MLP are added to each other first, so that ranks which hold parts of
  * both sums owe one all-reduce for the two.
  *
+ * With `normed_residual` PRE is n = N1 x; y = n + A n; m = N2 y; out = m + M m; and with `own_residual_norms` the
+ * residuals n and m are R1 x and R2 y.
+ *
  * A: q, k, v = projections of its input; q and k rotated if there is a rope; attention; projection `out`.
  * M: plain  down(act(up x));   gated  down(act(gate x) * up x).
  * Errors as in layers/graph.h. Local.
@@ -27,7 +30,9 @@ typedef enum tsr_layer_order {
 typedef struct tsr_attention_block {
     tsr_projection q, k, v, out;
     tsr_attention_spec spec;
-    int rope; /* table of the model, or TSR_NONE; its dims are the rotated ones */
+    int rope;   /* table of the model, or TSR_NONE; its dims are the rotated ones */
+    int k_rope; /* the table of the keys, if they have their own */
+    bool own_k_rope;
     tsr_rope_style rope_style;
 } tsr_attention_block;
 
@@ -39,6 +44,9 @@ typedef struct tsr_mlp_block {
 
 typedef struct tsr_layer_block {
     tsr_layer_order order;
+    bool normed_residual; /* PRE only */
+    bool own_residual_norms;
+    tsr_norm_weights residual[2]; /* R1 and R2 */
     tsr_norm_weights norm[2];
     tsr_attention_block attention;
     tsr_mlp_block mlp;

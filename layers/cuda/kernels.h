@@ -13,6 +13,11 @@ extern "C" {
 TSR_OP_TABLE(TSR_KERNEL_DECLARE)
 #undef TSR_KERNEL_DECLARE
 
+/* What tsr_cuda_workspace_bytes answers for an attention call: room for partial results of its splits, bounded by the
+ * number of processors and not by the steps. */
+int64_t tsr_cuda_attention_workspace_bytes(const tsr_cuda_call *call, int64_t tokens, int64_t rows,
+                                           int n_processors);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,12 +4,13 @@
  *
  * Both walk the keys once, in tiles that lie within a page, with the running maximum m and sum l of each
  * query row: m' = max(m, max_j s_j),  p_j = e^(s_j - m'),  l = l e^(m - m') + sum p_j,  o = o e^(m - m') +
- * sum p_j v_j and out = o / l at the end; s_j = scale q.k_j, for keys that are visible from the token's
- * position.
+ * sum p_j v_j and out = o / l at the end; s_j = scale q.k_j plus the ALiBi bias (layers/alibi.h), for keys that are
+ * visible from the token's position.
  */
 #ifndef TSR_LAYERS_CPU_KERNELS_ATTENTION_H
 #define TSR_LAYERS_CPU_KERNELS_ATTENTION_H
 
+#include "layers/alibi.h"
 #include "layers/cpu/kernels/kernels.h"
 #include "layers/cpu/kernels/vmath.h"
 
@@ -45,6 +46,12 @@ static inline int64_t tsr_first_visible(const tsr_call *call, int64_t position)
     return call->attrs.attention.window > 0 ? tsr_max(0, position - call->attrs.attention.window + 1) : 0;
 }
 
+/* The position behind the last that the token at `position` sees. */
+static inline int64_t tsr_visible_end(const tsr_step_sequence *s, int64_t position)
+{
+    return tsr_max(position + 1, s->prefix);
+}
+
 /* Keys position .. position + n - 1 of one kv head, all in one page; k and v point at the first of them. */
 typedef struct tsr_key_tile {
     int64_t position;
@@ -74,6 +81,20 @@ static inline tsr_key_tile tsr_key_tile_at(const tsr_call *call, const tsr_atten
         .k = (const char *)cache->k + slot * cache->head_dim * size,
         .v = (const char *)cache->v + slot * cache->value_dim * size,
     };
+}
+
+/* s[j] += times * bias of key first + j for the query at `position`, j = 0 .. n - 1 */
+static inline void tsr_add_biases(const tsr_call *call, float slope, float times, int64_t position,
+                                  int64_t first, int64_t n, float *s)
+{
+    if (call->attrs.attention.alibi_bf16) {
+        for (int64_t j = 0; j < n; j++)
+            s[j] += times * tsr_alibi_bias(&call->attrs, slope, position, first + j);
+        return;
+    }
+    float step = times * call->attrs.attention.alibi * slope;
+    int32_t away = (int32_t)(first - position);
+    for (int32_t j = 0; j < (int32_t)n; j++) s[j] += step * (float)(away + j);
 }
 
 #endif

@@ -34,8 +34,10 @@ typedef struct state {
     uint16_t *p;              /* [KEYS / 32][2] A tiles */
     float *o;                 /* [rows][value_width], shuffled as v */
     float *m, *l;             /* [rows]; m in powers of 2 */
-    float c;
+    float c;                  /* of the scores as softmax_row finds them: 1 where biases have been added */
 } state;
+
+static const float log2_of_e = 1.44269504f;
 
 static int64_t fixed_bytes(int64_t dim_steps, int64_t value_width)
 {
@@ -64,7 +66,7 @@ static state make_state(const tsr_call *call, const tsr_attention_piece *piece, 
     t.dim_steps = tsr_round_up(t.dim, TSR_TILE_DEPTH) / TSR_TILE_DEPTH;
     t.value_width = tsr_round_up(t.value_dim, PAIR);
     t.position = piece->sequence->position + piece->token;
-    t.c = call->attrs.attention.scale * 1.44269504f;
+    t.c = call->attrs.attention.alibi != 0 ? 1 : call->attrs.attention.scale * log2_of_e;
     int64_t rows = tsr_round_up(t.rows, PAIR);
     t.k = (uint16_t *)scratch;
     t.v = t.k + KEYS * t.dim_steps * TSR_TILE_DEPTH;
@@ -304,18 +306,36 @@ static void value_tiles(const state *t, int64_t pair, int64_t d, int64_t from, i
     _tile_stored(3, o16 + 16, ld);
 }
 
+/* s = (scale s + ALiBi bias) log2(e) for the rows of `pair` and the keys from .. to - 1 of the block that begins at
+ * `first` */
+static void add_biases(const state *t, int64_t pair, int64_t first, int64_t from, int64_t to)
+{
+    float c = t->call->attrs.attention.scale * log2_of_e;
+    for (int64_t r = pair * PAIR; r < tsr_min((pair + 1) * PAIR, t->rows); r++) {
+        int heads = t->piece->n_heads;
+        float *s = t->s + r % PAIR * KEYS + from;
+        float slope = tsr_alibi_slope(&t->call->attrs, t->piece->head + (int)(r % heads));
+        for (int64_t j = 0; j < to - from; j++) s[j] *= c;
+        tsr_add_biases(t->call, slope, log2_of_e, t->position + r / heads, first + from, to - from, s);
+    }
+}
+
 /* Two row tiles against the block of keys that begins at position `first` and has n. Rows of the padding see no key. */
 static void do_pair(const state *t, int64_t pair, int64_t first, int64_t n)
 {
     int64_t row = pair * PAIR, last_row = tsr_min(row + PAIR, t->rows) - 1, heads = t->piece->n_heads;
     int64_t lowest = tsr_first_visible(t->call, t->position + row / heads) - first;
     int64_t from = tsr_max(0, lowest) / PAIR * PAIR;
-    int64_t to = tsr_round_up(tsr_max(0, tsr_min(n, t->position + last_row / heads + 1 - first)), PAIR);
+    int64_t to = tsr_round_up(
+        tsr_max(0, tsr_min(n, tsr_visible_end(t->piece->sequence, t->position + last_row / heads) - first)),
+        PAIR);
     if (from >= to) return;
     for (int64_t key = from; key < to; key += PAIR) score_tiles(t, pair, key);
+    if (t->call->attrs.attention.alibi != 0) add_biases(t, pair, first, from, to);
     for (int i = 0; i < PAIR; i++) {
         int64_t position = t->position + (row + i) / heads;
-        span x = {from, to, tsr_first_visible(t->call, position) - first, tsr_min(n, position + 1 - first)};
+        span x = {from, to, tsr_first_visible(t->call, position) - first,
+                  tsr_min(n, tsr_visible_end(t->piece->sequence, position) - first)};
         if (row + i >= t->rows) x.high = 0;
         if (x.low <= from && x.high >= to)
             softmax_row(t, i, row + i, &x, true);
@@ -351,7 +371,7 @@ void TSR_LOCAL(tsr_attention_amx)(const tsr_call *call, const tsr_attention_piec
 {
     state t = make_state(call, piece, scratch);
     load_queries(&t);
-    int64_t end = t.position + piece->n_tokens;
+    int64_t end = tsr_visible_end(piece->sequence, t.position + piece->n_tokens - 1);
     for (int64_t first = tsr_first_visible(call, t.position); first < end; first += KEYS) {
         int64_t n = tsr_min(KEYS, end - first);
         store_keys(&t, first, first + n);

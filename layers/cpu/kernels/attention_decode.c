@@ -17,6 +17,9 @@ typedef struct rows {
     int head_dim, value_dim;
     float m[MOST_ROWS], l[MOST_ROWS];
     float s[MOST_ROWS][TSR_KEY_TILE]; /* scores, then probabilities */
+    const tsr_call *biased;           /* NULL without biases */
+    float slope[MOST_ROWS];
+    int64_t position; /* of the query */
 } rows;
 
 /* A tile and the one after it, which is prefetched meanwhile: pages lie anywhere, so hardware cannot foresee it. */
@@ -118,6 +121,8 @@ TSR_INLINE void do_tile(tsr_dtype dtype, const int n_rows, rows *r, const tile_p
 {
     float factor[MOST_ROWS];
     score_tile(dtype, n_rows, r, t);
+    for (int i = 0; r->biased && i < n_rows; i++)
+        tsr_add_biases(r->biased, r->slope[i], 1, r->position, t->now.position, t->now.n, r->s[i]);
     for (int i = 0; i < n_rows; i++) factor[i] = softmax_step(r->s[i], &r->m[i], &r->l[i]);
     int d = 0;
     for (; d + VALUE_VECTORS * TSR_VL <= r->value_dim; d += VALUE_VECTORS * TSR_VL)
@@ -157,18 +162,21 @@ static void do_rows(const tsr_call *call, const tsr_attention_piece *piece, int 
         .scale = call->attrs.attention.scale,
         .head_dim = dim,
         .value_dim = value_dim,
+        .biased = call->attrs.attention.alibi != 0 ? call : NULL,
+        .position = piece->sequence->position + piece->token,
     };
     for (int i = 0; i < n_rows; i++) r.m[i] = TSR_LOWEST_SCORE;
+    for (int i = 0; r.biased && i < n_rows; i++) r.slope[i] = tsr_alibi_slope(&call->attrs, head + i);
     memset(r.o, 0, (size_t)(n_rows * r.o_stride) * 4);
 
-    int64_t position = piece->sequence->position + piece->token, at = tsr_first_visible(call, position);
-    tile_pair t = {.next = tsr_key_tile_at(call, piece, at, position + 1)};
+    int64_t end = tsr_visible_end(piece->sequence, r.position), at = tsr_first_visible(call, r.position);
+    tile_pair t = {.next = tsr_key_tile_at(call, piece, at, end)};
     do {
         t.now = t.next;
         at += t.now.n;
-        if (at <= position) t.next = tsr_key_tile_at(call, piece, at, position + 1);
+        if (at < end) t.next = tsr_key_tile_at(call, piece, at, end);
         tiles[call->cache->dtype][n_rows](&r, &t);
-    } while (at <= position);
+    } while (at < end);
     for (int i = 0; i < n_rows; i++) {
         float *to = out->data + row * out->ld + (int64_t)(head + i) * value_dim;
         for (int d = 0; d < value_dim; d++) to[d] = r.o[i * r.o_stride + d] / r.l[i];

@@ -15,7 +15,9 @@ typedef struct room {
     float *st;             /* [TSR_KEY_TILE][rows]: scores, then probabilities */
     float *o;              /* [rows][o_width] */
     float *m, *l, *factor; /* [rows] */
-    float *k, *v;          /* [TSR_KEY_TILE][head_dim], [TSR_KEY_TILE][o_width] */
+    float *slope,
+        *later;   /* [rows] ALiBi: the head's slope; the row's token, counted from the piece's first */
+    float *k, *v; /* [TSR_KEY_TILE][head_dim], [TSR_KEY_TILE][o_width] */
     int head_dim, value_dim, heads;
     int real_rows;
     int64_t rows, o_width;
@@ -24,7 +26,7 @@ typedef struct room {
 int TSR_LOCAL(tsr_attention_prefill_rows)(const tsr_call *call)
 {
     int64_t width = call->cache->head_dim + tsr_round_up(call->cache->value_dim, TSR_VL);
-    int64_t left = TSR_WORKER_SCRATCH / 4 - TSR_KEY_TILE * width, each = width + TSR_KEY_TILE + 3;
+    int64_t left = TSR_WORKER_SCRATCH / 4 - TSR_KEY_TILE * width, each = width + TSR_KEY_TILE + 5;
     return (int)tsr_max(0, tsr_min(TSR_QUERY_ROWS, left / each) / TSR_VL * TSR_VL);
 }
 
@@ -43,6 +45,8 @@ static room make_room(const tsr_call *call, const tsr_attention_piece *piece, fl
     r.m = r.qt + r.rows * r.head_dim;
     r.l = r.m + r.rows;
     r.factor = r.l + r.rows;
+    r.slope = r.factor + r.rows;
+    r.later = r.slope + r.rows;
     return r;
 }
 
@@ -66,6 +70,9 @@ static void load_queries(const tsr_call *call, const tsr_attention_piece *piece,
         for (int d = 0; d < r->head_dim; d++) r->qt[d * r->rows + i] = q[d] * scale;
         r->m[i] = TSR_LOWEST_SCORE;
         r->l[i] = 0;
+        bool biased = call->attrs.attention.alibi != 0 && i < r->real_rows;
+        r->slope[i] = biased ? tsr_alibi_slope(&call->attrs, (int)head_of(piece, i)) : 0;
+        r->later[i] = (float)(i / r->heads);
     }
     memset(r->o, 0, (size_t)(r->rows * r->o_width) * 4);
 }
@@ -139,13 +146,30 @@ static void multiply(const product *p, int64_t rows, int64_t n)
     for (; j < n; j += TSR_VL) product_columns(p, 1, rows, j);
 }
 
+/* Adds the ALiBi biases; the piece's first token is at `position`. */
+static void add_biases(const tsr_call *call, const tsr_key_tile *tile, int64_t position, room *r)
+{
+    float *s = r->st;
+    for (int64_t key = tile->position; key < tile->position + tile->n; key++, s += r->rows) {
+        if (call->attrs.attention.alibi_bf16) {
+            for (int i = 0; i < r->real_rows; i++)
+                s[i] += tsr_alibi_bias(&call->attrs, r->slope[i], position + i / r->heads, key);
+            continue;
+        }
+        vf away = v_set1((float)(key - position)), alibi = v_set1(call->attrs.attention.alibi);
+        for (int64_t i = 0; i < r->rows; i += TSR_VL)
+            v_store(s + i, v_fma(alibi * v_load(r->slope + i), away - v_load(r->later + i), v_load(s + i)));
+    }
+}
+
 /* Scores of keys that a row's token does not see become -infinity. */
-static void hide(const tsr_call *call, const tsr_key_tile *tile, int64_t first_position, room *r)
+static void hide(const tsr_call *call, const tsr_attention_piece *piece, const tsr_key_tile *tile,
+                 int64_t first_position, room *r)
 {
     for (int i = 0; i < r->real_rows; i++) {
         int64_t position = first_position + i / r->heads;
         int64_t low = tsr_first_visible(call, position) - tile->position,
-                high = position + 1 - tile->position;
+                high = tsr_visible_end(piece->sequence, position) - tile->position;
         if (low <= 0 && high >= tile->n) continue;
         for (int64_t j = 0; j < tile->n; j++)
             if (j < low || j >= high) r->st[j * r->rows + i] = -INFINITY;
@@ -169,7 +193,8 @@ static void softmax(room *r, int64_t row, int n)
     v_store(r->m + row, top);
 }
 
-static void do_tile(const tsr_call *call, const tsr_key_tile *tile, int64_t position, room *r)
+static void do_tile(const tsr_call *call, const tsr_attention_piece *piece, const tsr_key_tile *tile,
+                    int64_t position, room *r)
 {
     tsr_dtype dtype = call->cache->dtype;
     const float *k = float_rows(dtype, tile->k, tile->n, r->head_dim, r->k, r->head_dim);
@@ -183,7 +208,8 @@ static void do_tile(const tsr_call *call, const tsr_key_tile *tile, int64_t posi
                       .c = r->st,
                       .ldc = r->rows};
     multiply(&scores, tile->n, r->rows);
-    hide(call, tile, position, r);
+    if (call->attrs.attention.alibi != 0) add_biases(call, tile, position, r);
+    hide(call, piece, tile, position, r);
     for (int64_t row = 0; row < r->rows; row += TSR_VL) softmax(r, row, tile->n);
     for (int64_t i = 0; i < r->real_rows; i++) {
         if (r->factor[i] == 1) continue;
@@ -206,11 +232,12 @@ void TSR_LOCAL(tsr_attention_prefill)(const tsr_call *call, const tsr_attention_
 {
     room r = make_room(call, piece, scratch);
     load_queries(call, piece, &r);
-    int64_t position = piece->sequence->position + piece->token, end = position + piece->n_tokens;
+    int64_t position = piece->sequence->position + piece->token;
+    int64_t end = tsr_visible_end(piece->sequence, position + piece->n_tokens - 1);
     int64_t at = tsr_first_visible(call, position);
     while (at < end) {
         tsr_key_tile tile = tsr_key_tile_at(call, piece, at, end);
-        do_tile(call, &tile, position, &r);
+        do_tile(call, piece, &tile, position, &r);
         at += tile.n;
     }
     for (int i = 0; i < r.real_rows; i++) {
