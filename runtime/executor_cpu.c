@@ -101,7 +101,7 @@ static tsr_status build(cpu_executor *e)
     e->kernels = tsr_cpu_kernels_best();
     e->graph = tsr_model_graph((tsr_model *)e->model, o->graph);
     if (!e->graph) return tsr_fail(TSR_ERR_INTERNAL, "the model has no graph \"%s\"", o->graph);
-    TSR_TRY(tsr_weights_load(e->model, o->source, o->dtype, o->seed, o->pool, &e->weights));
+    TSR_TRY(tsr_weights_load(e->model, o->source, o->cache, o->dtype, o->seed, o->pool, &e->weights));
     TSR_TRY(tsr_memory_plan_make(e->graph, o->max_tokens, o->max_rows, &e->plan));
     TSR_TRY(tsr_alloc_large(e->plan.floats * (int64_t)sizeof(float), "the activations", &p));
     e->activations = p;
@@ -136,6 +136,7 @@ static tsr_status create(const tsr_model *local, const tsr_executor_options *opt
     e->options = *options;
     tsr_status s = build(e);
     e->options.source = NULL;
+    e->options.cache = NULL;
     if (s != TSR_OK)
         destroy(e);
     else

@@ -57,6 +57,24 @@ static tsr_status plan(const tsr_model *m, tsr_weights *w, const bool *used, tsr
     return TSR_OK;
 }
 
+/* What lies where in the block, in which form, made how: for the cache's key. */
+static tsr_status describe_plan(const tsr_model *m, const tsr_weights *w, tsr_text *out)
+{
+    TSR_TRY(tsr_text_format(out, "layout cpu 1: panels of %d rows, depth %d; prefix \"%s\"\n", TSR_PANEL,
+                            TSR_PANEL_DEPTH, m->name_prefix ? m->name_prefix : ""));
+    for (tsr_weight i = 0; i < w->n; i++) {
+        const tsr_weight_data *d = &w->data[i];
+        if (!d->data) continue;
+        TSR_TRY(tsr_text_format(out, "%lld %s %s [%lld,%lld] ",
+                                (long long)((const char *)d->data - (const char *)w->block),
+                                tsr_dtype_name(d->dtype), d->pack == TSR_PACK_PANELS ? "panels" : "rows",
+                                (long long)d->rows, (long long)d->cols));
+        TSR_TRY(tsr_view_print(m->weights[i].view, out));
+        TSR_TRY(tsr_text_puts(out, "\n"));
+    }
+    return TSR_OK;
+}
+
 /* --- Filling --- */
 
 typedef struct fill_job {
@@ -204,8 +222,29 @@ static void fill(void *arg, int thread, int n_threads)
     atomic_store(&job->next, INT64_MAX / 2); /* the others stop taking parts */
 }
 
-tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_dtype dtype, uint64_t seed,
-                            tsr_pool *pool, tsr_weights **out)
+static tsr_status fill_all(fill_job *job, tsr_pool *pool)
+{
+    tsr_pool_run(pool, fill, job);
+    return job->status == TSR_OK ? TSR_OK : tsr_fail(job->status, "%s", job->error);
+}
+
+/* From the cache, or from the checkpoint and then into the cache. */
+static tsr_status fill_by_cache(fill_job *job, tsr_weights_cache *cache, tsr_pool *pool)
+{
+    tsr_weights *w = job->weights;
+    tsr_text plan;
+    TSR_TRY(tsr_text_init(&plan, TSR_CACHE_TEXT_CAP - 1));
+    tsr_status s = describe_plan(job->model, w, &plan);
+    if (s == TSR_OK && !tsr_weights_cache_load(cache, plan.data, w->bytes, pool, w->block)) {
+        s = fill_all(job, pool);
+        if (s == TSR_OK) tsr_weights_cache_store(cache, plan.data, w->bytes, w->block);
+    }
+    tsr_text_free(&plan);
+    return s;
+}
+
+tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_weights_cache *cache,
+                            tsr_dtype dtype, uint64_t seed, tsr_pool *pool, tsr_weights **out)
 {
     void *p, *used = NULL, *offset = NULL;
     tsr_status status;
@@ -226,8 +265,7 @@ tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, ts
     TSR_TRY_OUT(tsr_alloc_large(w->bytes, "the weights", &w->block));
     for (int64_t i = 0; i < w->n; i++)
         if (((bool *)used)[i]) w->data[i].data = (char *)w->block + ((int64_t *)offset)[i];
-    tsr_pool_run(pool, fill, &job);
-    status = job.status == TSR_OK ? TSR_OK : tsr_fail(job.status, "%s", job.error);
+    status = cache && source ? fill_by_cache(&job, cache, pool) : fill_all(&job, pool);
 out:
     tsr_free(used);
     tsr_free(offset);

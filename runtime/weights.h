@@ -13,13 +13,14 @@
 #include "checkpoint/source.h"
 #include "layers/graph.h"
 #include "layers/kernel.h"
+#include "runtime/weights_cache.h"
 
 typedef struct tsr_weights tsr_weights;
 
 /* source NULL: random weights from `seed` (matrices of standard deviation 0.02, norm scales of 1, biases of
- * 0). */
-tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_dtype dtype, uint64_t seed,
-                            tsr_pool *pool, tsr_weights **out);
+ * 0). The cache (NULL: none) gives the block if it has it, else it is stored there; never for random weights. */
+tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_weights_cache *cache,
+                            tsr_dtype dtype, uint64_t seed, tsr_pool *pool, tsr_weights **out);
 void tsr_weights_destroy(tsr_weights **w);
 
 /* NULL for a weight no node uses. */
