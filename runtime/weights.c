@@ -20,14 +20,14 @@ struct tsr_weights {
 
 /* --- Planning --- */
 
-static void find_uses(const tsr_model *m, tsr_weights *w, bool *used)
+void tsr_weights_find_uses(const tsr_model *m, bool *used, bool *linear)
 {
     for (int i = 0; i < m->n_graphs; i++)
         for (int64_t k = 0; k < m->graphs[i].n_nodes; k++) {
             const tsr_node *n = &m->graphs[i].nodes[k];
             for (int j = 0; j < n->n_weights; j++)
                 if (n->weight[j] != TSR_NONE) used[n->weight[j]] = true;
-            if (n->op == TSR_OP_LINEAR) w->linear[n->weight[0]] = true;
+            if (tsr_op_table[n->op].shard == TSR_SHARD_LINEAR) linear[n->weight[0]] = true;
         }
 }
 
@@ -109,13 +109,18 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+bool tsr_weights_is_scale(const char *name)
+{
+    size_t length = strlen(name);
+    return length >= 6 && strcmp(name + length - 6, "weight") == 0;
+}
+
 /* Uniform numbers of standard deviation 0.02; norm scales (vectors named *.weight) are 1, biases 0. */
 static void random_rows(const fill_job *job, tsr_weight i, int64_t begin, int64_t end, tsr_dtype as,
                         void *out)
 {
     const tsr_weight_info *info = &job->model->weights[i];
-    size_t length = strlen(info->name);
-    bool scale = length >= 6 && strcmp(info->name + length - 6, "weight") == 0;
+    bool scale = tsr_weights_is_scale(info->name);
     int64_t n = (end - begin) * info->cols;
     for (int64_t k = 0; k < n; k++) {
         float unit =
@@ -260,7 +265,7 @@ tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, ts
     w->linear = p;
     TSR_TRY_OUT(tsr_calloc(w->n, sizeof(bool), "the weights", &used));
     TSR_TRY_OUT(tsr_calloc(w->n, sizeof(int64_t), "the weights", &offset));
-    find_uses(local, w, used);
+    tsr_weights_find_uses(local, used, w->linear);
     TSR_TRY_OUT(plan(local, w, used, dtype, offset));
     TSR_TRY_OUT(tsr_alloc_large(w->bytes, "the weights", &w->block));
     for (int64_t i = 0; i < w->n; i++)

@@ -31,6 +31,12 @@ int64_t tsr_weights_linear_bytes(const tsr_weights *w); /* of the matrices that 
 /* The checkpoint's own dtype: that of the matrix with the most elements. For dtype = auto. */
 tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *source, tsr_dtype *out);
 
+/* For loaders, of this and other devices: which weights some node uses, and which of them are matrices of linears; both
+ * [n_weights], false at first. */
+void tsr_weights_find_uses(const tsr_model *model, bool *used, bool *linear);
+/* Whether a made-up vector of this name is a norm's scale, all ones, and not a bias. */
+bool tsr_weights_is_scale(const char *name);
+
 /* Rows begin .. end - 1 of a weight as it is kept: its view, with what its graph asks for at loading (unit rows, scale). */
 tsr_status tsr_weights_read_rows(const tsr_model *model, const tsr_source *source, tsr_weight weight,
                                  int64_t begin, int64_t end, tsr_dtype as, void *out);

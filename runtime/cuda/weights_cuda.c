@@ -8,7 +8,6 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
 
 enum { ALIGN_BYTES = 256, PART_BYTES = 4 << 20, BUFFERS = 2 };
 
@@ -22,17 +21,6 @@ struct tsr_cuda_weights {
 };
 
 /* --- Planning --- */
-
-static void find_uses(const tsr_model *m, bool *used, bool *linear)
-{
-    for (int i = 0; i < m->n_graphs; i++)
-        for (int64_t k = 0; k < m->graphs[i].n_nodes; k++) {
-            const tsr_node *n = &m->graphs[i].nodes[k];
-            for (int j = 0; j < n->n_weights; j++)
-                if (n->weight[j] != TSR_NONE) used[n->weight[j]] = true;
-            if (tsr_op_table[n->op].shard == TSR_SHARD_LINEAR) linear[n->weight[0]] = true;
-        }
-}
 
 static int64_t row_bytes(const tsr_cuda_weight *d)
 {
@@ -87,7 +75,7 @@ static tsr_status make_plan(const tsr_model *m, tsr_dtype dtype, tsr_cuda_weight
     w->first_part = p;
     TSR_TRY_OUT(tsr_calloc(w->n, sizeof(bool), "the weights", &used));
     TSR_TRY_OUT(tsr_calloc(w->n, sizeof(bool), "the weights", &linear));
-    find_uses(m, used, linear);
+    tsr_weights_find_uses(m, used, linear);
     TSR_TRY_OUT(plan(m, w, dtype, used, linear));
 out:
     tsr_free(used);
@@ -230,20 +218,14 @@ static tsr_status read_source(const tsr_model *m, const tsr_source *source, tsr_
     return tsr_parts_run(pool, &work);
 }
 
-static bool is_scale(const char *name)
-{
-    size_t n = strlen(name);
-    return n >= 6 && strcmp(name + n - 6, "weight") == 0;
-}
-
 static tsr_status make_random(const tsr_model *m, uint64_t seed, tsr_cuda_weights *w)
 {
     for (tsr_weight i = 0; i < w->n; i++) {
         const tsr_cuda_weight *d = &w->data[i];
         if (!d->data) continue;
         if (m->weights[i].is_vector)
-            TSR_TRY(tsr_cuda_constant_fill((float *)(uintptr_t)d->data, is_scale(m->weights[i].name), d->rows,
-                                           NULL));
+            TSR_TRY(tsr_cuda_constant_fill((float *)(uintptr_t)d->data,
+                                           tsr_weights_is_scale(m->weights[i].name), d->rows, NULL));
         else
             TSR_TRY(tsr_cuda_random_fill((void *)(uintptr_t)d->data, d->dtype, 0, d->rows * d->cols, seed, i,
                                          NULL));
