@@ -28,12 +28,12 @@ static tsr_weight bias_of(const tsr_node *n)
     return n->n_weights > 1 ? n->weight[1] : TSR_NONE;
 }
 
-/* May n be merged with others? Shared weights (a tied head) must stay as they are, and what is summed over
- * the ranks must be contiguous. */
+/* May n be merged with others? Shared weights (a tied head) and computed ones must stay as they are, and what is
+ * summed over the ranks must be contiguous. */
 static bool mergeable(const tsr_graph *g, const tsr_node *n)
 {
-    return n->op == TSR_OP_LINEAR && uses_of_weight(g->model, n->weight[0]) == 1 && n->out[0] != g->output &&
-           !is_reduced(g, n->out[0]);
+    return n->op == TSR_OP_LINEAR && g->model->weights[n->weight[0]].view &&
+           uses_of_weight(g->model, n->weight[0]) == 1 && n->out[0] != g->output && !is_reduced(g, n->out[0]);
 }
 
 /* Weight k (0: matrix, 1: bias) of the members, one below the other. */

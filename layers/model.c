@@ -7,6 +7,7 @@
 
 /* X(model_type, head prefix, builder) in alphabetical order. */
 #define FAMILIES(X)                                                                                          \
+    X("bloom", "transformer.", tsr_build_bloom)                                                              \
     X("gpt2", "transformer.", tsr_build_gpt2)                                                                \
     X("gpt_neox", "gpt_neox.", tsr_build_gpt_neox)                                                           \
     X("llama", "model.", tsr_build_llama)                                                                    \

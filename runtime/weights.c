@@ -116,15 +116,30 @@ static void pack_rows(const tsr_weight_data *d, int64_t begin, int64_t end, cons
                        panels + r / TSR_PANEL * panel_bytes);
 }
 
+static tsr_status compute_rows(const tsr_weight_info *info, int64_t begin, int64_t end, tsr_dtype as,
+                               char *out)
+{
+    void *row;
+    TSR_TRY(tsr_alloc(info->cols * (int64_t)sizeof(float), "a computed row", &row));
+    for (int64_t r = begin; r < end; r++, out += info->cols * tsr_dtype_bytes(as)) {
+        info->rule(r, info->cols, row);
+        tsr_from_f32(as, row, out, info->cols);
+    }
+    tsr_free(row);
+    return TSR_OK;
+}
+
 static tsr_status fill_part(const fill_job *job, tsr_weight i, int64_t part, void *buffer)
 {
     const tsr_weight_data *d = &job->weights->data[i];
     int64_t per = rows_per_part(d), begin = part * per, end = tsr_min(begin + per, d->rows);
     bool in_place = d->pack == TSR_PACK_ROWS;
     char *rows = in_place ? (char *)d->data + begin * d->cols * tsr_dtype_bytes(d->dtype) : buffer;
-    if (job->source)
-        TSR_TRY(tsr_view_read(job->model->weights[i].view, job->source, job->model->name_prefix, begin, end,
-                              d->dtype, rows));
+    const tsr_weight_info *info = &job->model->weights[i];
+    if (info->rule)
+        TSR_TRY(compute_rows(info, begin, end, d->dtype, rows));
+    else if (job->source)
+        TSR_TRY(tsr_view_read(info->view, job->source, job->model->name_prefix, begin, end, d->dtype, rows));
     else
         random_rows(job, i, begin, end, d->dtype, rows);
     if (!in_place) pack_rows(d, begin, end, rows);
@@ -235,7 +250,7 @@ tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *s
     *out = TSR_F32;
     for (int64_t i = 0; i < model->n_weights; i++) {
         const tsr_weight_info *info = &model->weights[i];
-        if (info->rows * info->cols <= most) continue;
+        if (info->rule || info->rows * info->cols <= most) continue;
         most = info->rows * info->cols;
         TSR_TRY(tsr_view_dtype(info->view, source, model->name_prefix, out));
     }
@@ -246,6 +261,7 @@ tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *s
 tsr_status tsr_weights_check(const tsr_model *model, const tsr_source *source)
 {
     for (int64_t i = 0; i < model->n_weights; i++)
-        TSR_TRY(tsr_view_check(model->weights[i].view, source, model->name_prefix));
+        if (model->weights[i].view)
+            TSR_TRY(tsr_view_check(model->weights[i].view, source, model->name_prefix));
     return TSR_OK;
 }

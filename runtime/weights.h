@@ -2,7 +2,7 @@
  *
  * Every weight that a node of the model uses is brought into the form its users need: matrices of linears in
  * panels (layers/cpu/pack.h) in the wanted dtype, also when an embedding reads them too; tables of embeddings
- * alone in rows; vectors in float32. All lie in one block. The pool's threads read and pack disjoint parts,
+ * alone in rows; vectors in float32. Tables that a formula gives are computed. All lie in one block. The pool's threads read and pack disjoint parts,
  * so pages are first touched by the rank that uses them. Local: blocks on the disk. Errors name the tensor:
  * TSR_ERR_FORMAT, TSR_ERR_IO, TSR_ERR_MEMORY.
  */

@@ -456,7 +456,7 @@ static bool is_junk(const char *name)
 static bool uses(const tsr_model *m, const tsr_source *source, const tsr_tensor_info *tensor)
 {
     for (int64_t i = 0; i < m->n_weights; i++)
-        for (int k = 0; k < tsr_view_leaf_count(m->weights[i].view); k++) {
+        for (int k = 0; m->weights[i].view && k < tsr_view_leaf_count(m->weights[i].view); k++) {
             const char *leaf = tsr_view_leaf_name(m->weights[i].view, k);
             if (tsr_source_find_prefixed(source, leaf, m->name_prefix) == tensor) return true;
         }
@@ -469,7 +469,7 @@ static void check_tensors(const char *name, const tsr_model *m, const tsr_source
     const tsr_graph *g = &m->graphs[0];
     bool tied = g->nodes[g->n_nodes - 1].weight[0] == g->nodes[0].weight[0];
     for (int64_t i = 0; i < m->n_weights; i++)
-        if (tsr_view_check(m->weights[i].view, source, m->name_prefix) != TSR_OK)
+        if (m->weights[i].view && tsr_view_check(m->weights[i].view, source, m->name_prefix) != TSR_OK)
             fail_msg("%s: %s", name, tsr_error_text());
     for (int64_t i = 0; i < tsr_source_count(source); i++) {
         const tsr_tensor_info *t = tsr_source_tensor(source, i);

@@ -4,6 +4,7 @@
 
 #include "layers/model.h"
 
+tsr_status tsr_build_bloom(tsr_object config, tsr_model *m);
 tsr_status tsr_build_gpt2(tsr_object config, tsr_model *m);
 tsr_status tsr_build_gpt_neox(tsr_object config, tsr_model *m);
 tsr_status tsr_build_llama(tsr_object config, tsr_model *m);

@@ -26,6 +26,9 @@ OTHERWISE = {
     "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "use_parallel_residual": True,
     "rope_scaling": None, "original_max_position_embeddings": 48, "factor": 1.75, "beta_fast": 16,
     "beta_slow": 1.5, "mscale": 1.0, "mscale_all_dim": 1.0, "truncate": True, "attention_factor": None,
+    "apply_residual_connection_post_layernorm": False, "do_layer_norm_before": True, "rotary_dim": 2,
+    "_remove_final_layer_norm": False, "alibi_bias_max": 8, "clip_qkv": None, "softmax_scale": None,
+    "window_size": 256, "scale_embedding": True, "use_sliding_window": False, "layer_types": None,
     "low_freq_factor": 1.5, "high_freq_factor": 3.0, "short_factor": [1.0] * 8, "long_factor": [1.0] * 8,
 }
 # What each activation could be mistaken for.
@@ -41,7 +44,8 @@ def changes(config, path=()):
     for key, value in config.items():
         if isinstance(value, dict):
             yield from ((where, {**config, key: inner}) for where, inner in changes(value, path + (key,)))
-        other = NEIGHBOUR[value] if key in ("hidden_act", "activation_function") else OTHERWISE.get(key, value)
+        acts = ("hidden_act", "activation_function", "activation", "afn")
+        other = NEIGHBOUR[value] if key in acts else OTHERWISE.get(key, value)
         if other != value:
             other = other[:len(value)] if isinstance(other, list) else other
             yield ".".join(path + (key,)), {**config, key: other}

@@ -20,7 +20,7 @@ import sys
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import instances
 import reference
@@ -31,6 +31,10 @@ MIN_GAP = 2e-3
 MAX_ROUNDING = 1.5e-5
 TOP = 5
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+# OPT's own initialisation trips over norms without weights, and all weights are set here anyway.
+transformers.models.opt.modeling_opt.OPTPreTrainedModel._init_weights = lambda self, module: None
 
 
 # ---- the model as random weights -----------------------------------------------------------------------------------
@@ -55,13 +59,15 @@ def readable_config(config):
 
 def spread(name, tensor, row):
     """Standard deviation of a weight: keeps hidden values near 1 and logits spread over a few units."""
-    embed = row["config"].get("hidden_size") or row["config"].get("n_embd")
+    config = row["config"]
+    embed = next(config[key] for key in ("hidden_size", "n_embd", "n_embed", "d_model") if key in config)
     if re.search(r"lm_head|embed_out", name):
         return 2.5 / embed**0.5
     if re.search(r"wte|wpe|embed", name):
         return 1.0 if row["head"] == "stored" else 2.5 / embed**0.5
-    fan_in = tensor.shape[0] if re.search(r"c_attn|c_proj|c_fc", name) else tensor.shape[1]
-    gain = row["qk_gain"] if re.search(r"q_proj|k_proj|c_attn|query_key_value", name) else row["gain"]
+    transposed = config["model_type"] in ("gpt2", "openai-gpt") and re.search(r"c_attn|c_proj|c_fc", name)
+    fan_in = tensor.shape[0] if transposed else tensor.shape[1]
+    gain = row["qk_gain"] if re.search(r"q_proj|k_proj|c_attn|query_key_value|Wqkv|qkv_proj", name) else row["gain"]
     return gain / fan_in**0.5
 
 
@@ -88,18 +94,24 @@ def random_weights(row, seed):
 
 # ---- the files -----------------------------------------------------------------------------------------------------
 
-PREFIX = {"llama": "model.", "mistral": "model.", "gpt2": "transformer.", "gpt_neox": "gpt_neox."}
-HEAD = {"gpt2": ("lm_head.weight", "transformer.wte.weight"), "llama": ("lm_head.weight", "model.embed_tokens.weight")}
+PREFIX, OF_THE_HEAD = reference.PREFIX, ("lm_head.", "embed_out.")
+HEAD = {"gpt2": ("lm_head.weight", "transformer.wte.weight"), "llama": ("lm_head.weight", "model.embed_tokens.weight"),
+        "falcon": ("lm_head.weight", "transformer.word_embeddings.weight")}
+# Where old releases of each family saved a causal mask: the name of the attention module.
+MASKED = {"gpt2": "transformer.h.{}.attn", "gptj": "transformer.h.{}.attn", "codegen": "transformer.h.{}.attn",
+          "gpt_neo": "transformer.h.{}.attn.attention", "gpt_bigcode": "transformer.h.{}.attn",
+          "openai-gpt": "transformer.h.{}.attn"}
 
 
 def junk_buffers(row):
     """What old releases saved beside the weights: causal masks, mask values, rope frequencies."""
     config = row["config"]
-    if config["model_type"] == "gpt2":
+    if config["model_type"] in MASKED:
         mask = torch.tril(torch.ones(1, 1, 12, 12))
-        for layer in range(config["n_layer"]):
-            yield f"transformer.h.{layer}.attn.bias", mask.clone()
-            yield f"transformer.h.{layer}.attn.masked_bias", torch.tensor(-1e4)
+        for layer in range(config.get("n_layer") or config["num_layers"]):
+            name = MASKED[config["model_type"]].format(layer)
+            yield f"{name}.bias", mask.clone()
+            yield f"{name}.masked_bias", torch.tensor(-1e4)
     else:
         for layer in range(config["num_hidden_layers"]):
             name = f"gpt_neox.layers.{layer}.attention"
@@ -152,8 +164,15 @@ def load(folder, dtype):
     if dtype == torch.float64 and config.model_type == "gpt2":
         config.reorder_and_upcast_attn = False
     name = "dtype" if MAJOR >= 5 or transformers.__version__ >= "4.56" else "torch_dtype"
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, config=config, attn_implementation="eager", use_safetensors=True, **{name: torch.float32})
+    options = {"config": config, "attn_implementation": "eager", name: torch.float32}
+    tensors = {key: t for file in sorted(folder.glob("model*.safetensors")) for key, t in load_file(file).items()}
+    prefix = PREFIX[config.model_type]
+    bare = [key for key in tensors if not key.startswith(prefix) and not key.startswith(OF_THE_HEAD)]
+    if bare and len(bare) < len(tensors):  # from_pretrained takes names without prefix only if there is no head
+        tensors = {prefix + key if key in bare else key: t for key, t in tensors.items()}
+        model = transformers.AutoModelForCausalLM.from_pretrained(None, state_dict=tensors, **options)
+    else:
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
     return model.to(dtype).eval()
 
 
@@ -163,7 +182,8 @@ def log_probs(model, ids):
     On a copy: rope types that follow the sequence length leave their last state behind in the model.
     """
     with torch.no_grad():
-        logits = copy.deepcopy(model)(torch.tensor([ids]), use_cache=False).logits[0]
+        options = {} if model.config.model_type == "openai-gpt" else {"use_cache": False}  # which has none
+        logits = copy.deepcopy(model)(torch.tensor([ids]), **options).logits[0]
     return torch.log_softmax(logits.double(), dim=-1)
 
 
