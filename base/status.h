@@ -23,6 +23,7 @@
     X(ERR_DEADLINE, "a deadline passed", 5, 504)                                                             \
     X(ERR_MEMORY, "out of memory", 6, 503)                                                                   \
     X(ERR_CAPACITY, "request exceeds a limit of the model or the cache", 2, 400)                             \
+    X(ERR_DEVICE, "a GPU failed", 7, 503)                                                                    \
     X(ERR_LAUNCH, "the ranks were not started as one job", 2, 500)                                           \
     X(ERR_CANCELLED, "stopped on request", 143, 499)
 

@@ -27,8 +27,10 @@ enum { TILE = 32 };
                 copy_tile_##T(src + i * a->src + j * b->src, dst + i * a->dst + j * b->dst, a, b,            \
                               tsr_min(TILE, a->extent - i), tsr_min(TILE, b->extent - j));                   \
     }
+DEFINE_TILES(uint8_t)
 DEFINE_TILES(uint16_t)
 DEFINE_TILES(uint32_t)
+DEFINE_TILES(uint64_t)
 
 static void copy_plane(const char *src, char *dst, int bytes, const tsr_loop *a, const tsr_loop *b)
 {
@@ -37,8 +39,12 @@ static void copy_plane(const char *src, char *dst, int bytes, const tsr_loop *a,
             memcpy(dst + i * a->dst * bytes, src + i * a->src * bytes, (size_t)(b->extent * bytes));
     else if (bytes == 2)
         copy_plane_uint16_t((const uint16_t *)src, (uint16_t *)dst, a, b);
-    else
+    else if (bytes == 4)
         copy_plane_uint32_t((const uint32_t *)src, (uint32_t *)dst, a, b);
+    else if (bytes == 8)
+        copy_plane_uint64_t((const uint64_t *)src, (uint64_t *)dst, a, b);
+    else
+        copy_plane_uint8_t((const uint8_t *)src, (uint8_t *)dst, a, b);
 }
 
 /* The last two loops make a plane; the others run around it. */

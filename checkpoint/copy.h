@@ -4,7 +4,7 @@
 
 #include "checkpoint/lower.h"
 
-/* For all indices of the loops: dst[sum(i * loop.dst)] = src[sum(i * loop.src)]; elements of 2 or 4 bytes.
+/* For all indices of the loops: dst[sum(i * loop.dst)] = src[sum(i * loop.src)]; elements of 1, 2, 4 or 8 bytes.
  * Transposes go tile by tile, so that both sides stay in cache. Local, thread-safe. */
 void tsr_copy_strided(const void *src, void *dst, int bytes, const tsr_loop *loop, int loops);
 

@@ -7,6 +7,7 @@
 #ifndef TSR_CHECKPOINT_FORMAT_H
 #define TSR_CHECKPOINT_FORMAT_H
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "checkpoint/source.h"
 
@@ -14,14 +15,18 @@
 #include <stdbool.h>
 
 typedef struct tsr_source_format {
-    const char *name;                        /* "safetensors" */
-    const char *looks_for;                   /* the marker, as shown to the user: "model.safetensors" */
+    const char *name;      /* "safetensors" */
+    const char *looks_for; /* the marker, as shown to the user: "model.safetensors" */
+    const char *suffix;    /* of a file that --checkpoint names: the first row it fits; NULL: none fits */
     bool (*probe)(const tsr_source *source); /* is the marker there? Looks at names only */
     tsr_status (*open)(tsr_source *source);  /* lists the tensors */
 } tsr_source_format;
 
 extern const tsr_source_format tsr_format_safetensors;       /* safetensors.c */
-extern const tsr_source_format tsr_format_safetensors_index; /* safetensors_index.c */
+extern const tsr_source_format tsr_format_safetensors_index; /* shard_index.c */
+extern const tsr_source_format tsr_format_torch_index;       /* shard_index.c */
+extern const tsr_source_format tsr_format_torch;             /* torch_bin.c */
+extern const tsr_source_format tsr_format_deepspeed_json;    /* deepspeed_json.c */
 
 typedef struct tsr_source_file {
     char *name;
@@ -31,8 +36,9 @@ typedef struct tsr_source_file {
 
 struct tsr_source {
     const tsr_source_format *format;
-    int dir;        /* the open folder, -1 if there is none */
+    int dir;        /* the open folder of the files, -1 if there is none */
     char *dir_name; /* as the user gave it */
+    char *named;    /* the file of it that the user named; NULL: the format's marker */
     tsr_arena *arena;
     tsr_source_file *files;
     int64_t file_count, file_capacity;
@@ -52,6 +58,8 @@ bool tsr_source_has_file(const tsr_source *source, const char *name);
 
 /* Opens a regular file of the folder by its plain name (rules in source.h). *file is its index. */
 tsr_status tsr_source_add_file(tsr_source *source, const char *name, int *file);
+/* The same for a path below the folder: plain names with '/' between them. */
+tsr_status tsr_source_add_path(tsr_source *source, const char *path, int *file);
 /* Takes over an open descriptor, also on failure. */
 tsr_status tsr_source_add_fd(tsr_source *source, int fd, const char *name, int *file);
 
@@ -61,6 +69,9 @@ tsr_status tsr_source_add_tensor(tsr_source *source, const tsr_tensor_info *tens
 /* Sorts the names; a name listed twice is TSR_ERR_FORMAT. Called after the last tensor; a format whose
  * own checks look names up may have called it before. */
 tsr_status tsr_source_finish(tsr_source *source);
+
+/* Reads a whole file that was added, of at most `cap` bytes, as JSON; free it with tsr_json_free. */
+tsr_status tsr_source_read_json(const tsr_source *source, int file, int64_t cap, tsr_json *out);
 
 /* Reads exactly n bytes at an offset of a file. Not counted. */
 tsr_status tsr_source_pread(const tsr_source *source, int file, int64_t offset, int64_t n, void *dst);

@@ -2,7 +2,7 @@
  *
  * A region is a point of the view and a few walks from it: walk w takes `extent` steps of `step` elements
  * along one axis, while the output position advances by `dst`. Permute renames axes, slice moves the point,
- * concat cuts walks at its seams. Reshape is the one with work in it: the region becomes walks over the
+ * concat cuts walks at its seams, strides scale them. Reshape is the one with work in it: the region becomes walks over the
  * row-major order, and these are read off in the digits of the other shape, like a count in mixed radix.
  * Where a walk would carry into the next digit it is cut, or becomes two walks, one a digit. Whatever fits no
  * pattern is cut to single steps in the end, so every reshape works, and the ones that occur (splitting and
@@ -201,6 +201,26 @@ static tsr_status lower_slice(const lowering *to, const tsr_view *v, int leaf, c
     return lower(to, v->child, leaf, &c);
 }
 
+/* Over strides of 0 a walk stays where it is: each of its steps becomes a region of its own. */
+static tsr_status lower_strided(const lowering *to, const tsr_view *v, int leaf, const region *r)
+{
+    region flat = {.at = {v->offset}, .dst = r->dst, .walks = r->walks};
+    for (int a = 0; a < v->rank; a++) flat.at[0] += r->at[a] * v->stride[a];
+    for (int w = 0; w < r->walks; w++) {
+        flat.walk[w] = r->walk[w];
+        flat.walk[w].axis = 0;
+        flat.walk[w].step *= v->stride[r->walk[w].axis];
+        if (flat.walk[w].step > 0) continue;
+        for (int64_t i = 0; i < r->walk[w].extent; i++) {
+            region one = cut(r, w, i, i + 1);
+            one.at[r->walk[w].axis] = r->at[r->walk[w].axis];
+            TSR_TRY(lower_strided(to, v, leaf, &one));
+        }
+        return TSR_OK;
+    }
+    return lower(to, v->child, leaf, &flat);
+}
+
 /* The part that position x along the axis lies in. */
 static int part_at(const tsr_view *v, int64_t x)
 {
@@ -285,6 +305,8 @@ static tsr_status lower(const lowering *to, const tsr_view *v, int leaf, const r
         return lower_permute(to, v, leaf, r);
     case TSR_VIEW_SLICE:
         return lower_slice(to, v, leaf, r);
+    case TSR_VIEW_STRIDED:
+        return lower_strided(to, v, leaf, r);
     default:
         return lower_concat(to, v, leaf, r);
     }

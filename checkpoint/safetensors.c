@@ -260,8 +260,9 @@ static bool probe(const tsr_source *s)
 static tsr_status open_single(tsr_source *s)
 {
     int file;
-    TSR_TRY(tsr_source_add_file(s, single_name, &file));
+    TSR_TRY(tsr_source_add_file(s, s->named ? s->named : single_name, &file));
     return tsr_safetensors_list(s, file);
 }
 
-const tsr_source_format tsr_format_safetensors = {"safetensors", single_name, probe, open_single};
+const tsr_source_format tsr_format_safetensors = {"safetensors", single_name, ".safetensors", probe,
+                                                  open_single};

@@ -2,20 +2,27 @@
 #include "checkpoint/source.h"
 #include "base/checked.h"
 #include "checkpoint/format.h"
+#include "checkpoint/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* In the order of preference. */
 static const tsr_source_format *const formats[] = {
-    &tsr_format_safetensors,
-    &tsr_format_safetensors_index,
+    &tsr_format_safetensors, &tsr_format_safetensors_index, &tsr_format_torch,
+    &tsr_format_torch_index, &tsr_format_deepspeed_json,
 };
-enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
+/* By the ending of a file; what ends in nothing known is a torch file, as those end in anything. */
+static const tsr_source_format *const by_suffix[] = {
+    &tsr_format_safetensors_index, &tsr_format_safetensors, &tsr_format_torch_index,
+    &tsr_format_deepspeed_json,    &tsr_format_torch,
+};
+enum { FORMAT_COUNT = sizeof formats / sizeof formats[0], PATH_CAP = 4096 };
 
 static tsr_status open_folder(tsr_source *s, const char *dir)
 {
@@ -59,6 +66,7 @@ void tsr_source_destroy(tsr_source **source)
     tsr_free(s->tensors);
     tsr_free(s->by_name);
     tsr_free(s->dir_name);
+    tsr_free(s->named);
     tsr_arena_destroy(&s->arena);
     tsr_free(s);
     *source = NULL;
@@ -73,14 +81,66 @@ static tsr_status no_format(const char *dir)
     return tsr_fail(TSR_ERR_IO, "%s: no checkpoint found; looked for: %s", dir, wanted);
 }
 
-tsr_status tsr_source_open(const char *model_dir, tsr_source **out)
+static bool ends_in(const char *name, const char *suffix)
 {
-    tsr_source *s;
-    *out = NULL;
-    TSR_TRY(tsr_source_create(model_dir, &s));
+    size_t n = strlen(name), m = strlen(suffix);
+    return n >= m && strcmp(name + n - m, suffix) == 0;
+}
+
+static void choose_format(tsr_source *s)
+{
+    if (s->named) {
+        for (size_t i = 0; i < sizeof by_suffix / sizeof by_suffix[0] && !s->format; i++)
+            if (ends_in(s->named, by_suffix[i]->suffix)) s->format = by_suffix[i];
+        return;
+    }
     for (int i = 0; i < FORMAT_COUNT && !s->format; i++)
         if (formats[i]->probe(s)) s->format = formats[i];
-    tsr_status status = s->format ? s->format->open(s) : no_format(model_dir);
+}
+
+/* The folder at `path`, or the folder of the file at `path`, which is then the one named. */
+static tsr_status create_at(const char *path, tsr_source **out)
+{
+    struct stat st;
+    char folder[PATH_CAP];
+    void *copy;
+    const char *slash = strrchr(path, '/');
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return tsr_source_create(path, out);
+    int n = !slash ? snprintf(folder, sizeof folder, ".")
+                   : snprintf(folder, sizeof folder, "%.*s", (int)tsr_max(slash - path, 1), path);
+    if (n >= (int)sizeof folder) return tsr_fail(TSR_ERR_USAGE, "the name of the checkpoint is too long");
+    const char *file = slash ? slash + 1 : path;
+    TSR_TRY(tsr_alloc((int64_t)strlen(file) + 1, "a file name", &copy));
+    memcpy(copy, file, strlen(file) + 1);
+    tsr_status status = tsr_source_create(folder, out);
+    if (status == TSR_OK)
+        (*out)->named = copy;
+    else
+        tsr_free(copy);
+    return status;
+}
+
+tsr_status tsr_source_open(const char *model_dir, tsr_source **out)
+{
+    return tsr_source_open_checkpoint(model_dir, NULL, out);
+}
+
+tsr_status tsr_source_open_checkpoint(const char *model_dir, const char *path, tsr_source **out)
+{
+    tsr_source *s;
+    char joined[PATH_CAP];
+    *out = NULL;
+    if (!path || !*path) {
+        TSR_TRY(tsr_source_create(model_dir, &s));
+    } else {
+        bool absolute = *path == '/';
+        int n =
+            snprintf(joined, sizeof joined, "%s%s%s", absolute ? "" : model_dir, absolute ? "" : "/", path);
+        if (n >= (int)sizeof joined) return tsr_fail(TSR_ERR_USAGE, "the name of the checkpoint is too long");
+        TSR_TRY(create_at(joined, &s));
+    }
+    choose_format(s);
+    tsr_status status = s->format ? s->format->open(s) : no_format(s->dir_name);
     if (status == TSR_OK) status = tsr_source_finish(s);
     if (status != TSR_OK) {
         tsr_source_destroy(&s);
@@ -176,6 +236,7 @@ tsr_status tsr_source_read(const tsr_source *s, const tsr_tensor_info *t, int64_
         return tsr_fail(TSR_ERR_INTERNAL, "%s: bytes %lld+%lld asked of tensor \"%.200s\", which has %lld",
                         s->files[t->file].name, (long long)byte_offset, (long long)n, t->name,
                         (long long)t->bytes);
+    if (t->made_of) return tsr_source_read_made(s, t, byte_offset, n, dst);
     atomic_fetch_add_explicit((atomic_llong *)&s->bytes_read, n, memory_order_relaxed);
     if (s->read) return s->read(s, t, byte_offset, n, dst);
     tsr_status status = tsr_source_pread(s, t->file, t->offset + byte_offset, n, dst);

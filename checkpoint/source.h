@@ -33,7 +33,13 @@ enum { TSR_MAX_RANK = 8 };
 
 typedef struct tsr_source tsr_source;
 
-/* One tensor, dense and row-major. Everything is owned by the source and constant. */
+struct tsr_view; /* view.h */
+
+/* One tensor, dense and row-major. Everything is owned by the source and constant.
+ *
+ * Most tensors are a run of bytes of one file. Some are made of parts of others: the pieces that ranks trained, a
+ * transposed matrix, one that is spread over a torch storage. They have `made_of`, and are read like all others,
+ * by tsr_source_read and by views; `file` is then that of their first part, and `offset` says nothing. */
 typedef struct tsr_tensor_info {
     const char *name;
     tsr_dtype dtype;         /* TSR_DTYPE_COUNT: a number format that we list but cannot convert */
@@ -41,17 +47,21 @@ typedef struct tsr_tensor_info {
     int rank;                /* 0 (one element) .. TSR_MAX_RANK */
     int64_t shape[TSR_MAX_RANK];
     int64_t bytes;
-    int file;       /* which file holds it: tsr_source_file_name */
-    int64_t offset; /* of its first byte in that file */
+    int file;                       /* which file holds it: tsr_source_file_name */
+    int64_t offset;                 /* of its first byte in that file */
+    const struct tsr_view *made_of; /* NULL: `bytes` bytes at `offset` of `file` */
 } tsr_tensor_info;
 
 /* Opens the checkpoint in folder `model_dir`. If no format recognises it, the error lists what was looked
  * for. */
 tsr_status tsr_source_open(const char *model_dir, tsr_source **out);
+/* Opens the checkpoint that `path` names: a file, whose ending says what it is, or a folder, in which is looked as
+ * above; relative to `model_dir`, or absolute: it is the user's word, as the folder is. NULL or "": as above. */
+tsr_status tsr_source_open_checkpoint(const char *model_dir, const char *path, tsr_source **out);
 void tsr_source_destroy(tsr_source **source); /* accepts NULL inside */
 
 const char *tsr_source_format_name(const tsr_source *source); /* "safetensors", ... */
-const char *tsr_source_folder(const tsr_source *source);      /* as given to tsr_source_open */
+const char *tsr_source_folder(const tsr_source *source); /* in which the files lie, as the user gave it */
 int64_t tsr_source_count(const tsr_source *source);
 /* i in 0..count-1; file by file, in the order of the bytes. */
 const tsr_tensor_info *tsr_source_tensor(const tsr_source *source, int64_t i);

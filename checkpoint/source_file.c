@@ -37,6 +37,48 @@ tsr_status tsr_source_add_file(tsr_source *s, const char *name, int *file)
     return tsr_source_add_fd(s, fd, name, file);
 }
 
+/* Every component a plain name. */
+static bool plain_path(const char *path)
+{
+    char name[NAME_MAX + 1];
+    for (int depth = 0; depth < 16; depth++) {
+        size_t n = strcspn(path, "/");
+        if (n > NAME_MAX) return false;
+        memcpy(name, path, n);
+        name[n] = '\0';
+        if (!plain_name(name)) return false;
+        if (!path[n]) return true;
+        path += n + 1;
+    }
+    return false;
+}
+
+tsr_status tsr_source_add_path(tsr_source *s, const char *path, int *file)
+{
+    if (!plain_path(path))
+        return tsr_fail(
+            TSR_ERR_FORMAT,
+            "\"%.200s\" is not accepted as a file name: expected one below the folder, without \"..\"", path);
+    int fd = openat(s->dir, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) return tsr_fail(TSR_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    return tsr_source_add_fd(s, fd, path, file);
+}
+
+tsr_status tsr_source_read_json(const tsr_source *s, int file, int64_t cap, tsr_json *out)
+{
+    const tsr_source_file *f = &s->files[file];
+    void *text;
+    *out = (tsr_json){0};
+    if (f->bytes > cap)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: %lld bytes, at most %lld are accepted", f->name,
+                        (long long)f->bytes, (long long)cap);
+    TSR_TRY(tsr_alloc(f->bytes, f->name, &text));
+    tsr_status status = tsr_source_pread(s, file, 0, f->bytes, text);
+    if (status == TSR_OK) status = tsr_json_parse(text, f->bytes, f->name, out);
+    tsr_free(text);
+    return status;
+}
+
 static tsr_status add_open_file(tsr_source *s, int fd, const char *name, int *file)
 {
     struct stat st;

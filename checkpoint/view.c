@@ -67,6 +67,19 @@ tsr_status tsr_view_tensor(tsr_arena *arena, const char *name, int rank, const i
     return TSR_OK;
 }
 
+tsr_status tsr_view_stored(tsr_arena *arena, const tsr_tensor_info *tensor, const tsr_view **out)
+{
+    tsr_view *v;
+    *out = NULL;
+    tsr_status status = new_node(arena, TSR_VIEW_TENSOR, tensor->rank, tensor->shape, 1, &v);
+    if (status != TSR_OK) return tsr_fail_in(status, "tensor \"%.200s\"", tensor->name);
+    v->name = tensor->name;
+    v->stored = tensor;
+    v->leaves = 1;
+    *out = v;
+    return TSR_OK;
+}
+
 tsr_status tsr_view_reshape(tsr_arena *arena, const tsr_view *v, int rank, const int64_t *shape,
                             const tsr_view **out)
 {
@@ -173,6 +186,36 @@ tsr_status tsr_view_slice(tsr_arena *arena, const tsr_view *v, int axis, int64_t
     TSR_TRY(new_on(arena, TSR_VIEW_SLICE, v->kind == TSR_VIEW_SLICE ? v->child : v, v->rank, shape, &s));
     if (v->kind == TSR_VIEW_SLICE) memcpy(s->begin, v->begin, sizeof s->begin);
     s->begin[axis] += begin;
+    *out = s;
+    return TSR_OK;
+}
+
+/* The largest element that the strides reach, from `offset` on; false if it cannot be counted. */
+static bool strides_end(int64_t offset, int rank, const int64_t *shape, const int64_t *stride, int64_t *out)
+{
+    int64_t far;
+    *out = offset;
+    for (int i = 0; i < rank; i++)
+        if (shape[i] < 1 || !tsr_mul(shape[i] - 1, stride[i], &far) || !tsr_add(*out, far, out)) return false;
+    return true;
+}
+
+tsr_status tsr_view_strided(tsr_arena *arena, const tsr_view *v, int64_t offset, int rank,
+                            const int64_t *shape, const int64_t *stride, const tsr_view **out)
+{
+    tsr_view *s;
+    int64_t last = 0;
+    *out = NULL;
+    if (v->rank != 1)
+        return tsr_fail(TSR_ERR_INTERNAL, "strides over a view of rank %d, expected 1", v->rank);
+    TSR_TRY(new_on(arena, TSR_VIEW_STRIDED, v, rank, shape, &s));
+    for (int i = 0; i < rank; i++)
+        if (stride[i] < 0) return misfit(v, "lay over it with strides", rank, stride);
+    if (s->elements > 0 &&
+        (offset < 0 || !strides_end(offset, rank, shape, stride, &last) || last >= v->elements))
+        return misfit(v, "lay over it, with strides that lead beyond its end, shape", rank, shape);
+    s->offset = offset;
+    for (int i = 0; i < rank; i++) s->stride[i] = shape[i] > 1 ? stride[i] : 0;
     *out = s;
     return TSR_OK;
 }

@@ -1,7 +1,7 @@
 /* view.h: weights as views of checkpoint tensors.
  *
- * A view is a tensor of the checkpoint, or other views put through reshape, permute, slice or concat. It is
- * an immutable description: building one reads nothing and needs no source. Every fused, transposed or
+ * A view is a tensor of the checkpoint, or other views put through reshape, permute, slice, concat or strides.
+ * It is an immutable description: building one reads nothing and needs no source. Every fused, transposed or
  * sharded layout is such a view, and a rank's shard is one more slice of it:
  *
  *     int64_t in_out[] = {768, 2304};                                       // GPT-2 stores [in, out]
@@ -38,6 +38,10 @@ typedef struct tsr_view tsr_view;
 tsr_status tsr_view_tensor(tsr_arena *arena, const char *name, int rank, const int64_t *shape,
                            const tsr_view **out);
 
+/* A tensor that is at hand, listed in a source or not, taken whole; it must outlive the view. For formats that
+ * put the tensors they list together from what their files store. */
+tsr_status tsr_view_stored(tsr_arena *arena, const tsr_tensor_info *tensor, const tsr_view **out);
+
 /* Same elements in row-major order under another shape of equal size. */
 tsr_status tsr_view_reshape(tsr_arena *arena, const tsr_view *v, int rank, const int64_t *shape,
                             const tsr_view **out);
@@ -55,6 +59,11 @@ tsr_status tsr_view_slice(tsr_arena *arena, const tsr_view *v, int axis, int64_t
 /* n >= 1 views laid end to end along one axis; their other extents must be equal. dtypes may differ. */
 tsr_status tsr_view_concat(tsr_arena *arena, int axis, int n, const tsr_view *const *parts,
                            const tsr_view **out);
+
+/* Element x of the result is element offset + sum(x[i] * stride[i]) of v, which is of rank 1: how torch lays a
+ * tensor over its storage. Strides are >= 0; elements may be visited many times. Out of v: TSR_ERR_FORMAT. */
+tsr_status tsr_view_strided(tsr_arena *arena, const tsr_view *v, int64_t offset, int rank,
+                            const int64_t *shape, const int64_t *stride, const tsr_view **out);
 
 /* --- Asking (no source needed) --- */
 

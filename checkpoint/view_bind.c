@@ -17,7 +17,7 @@ static tsr_status bind_tensor(const tsr_view *v, const tsr_source *source, const
                               const tsr_tensor_info **out)
 {
     char expected[TSR_SHAPE_TEXT], found[TSR_SHAPE_TEXT];
-    const tsr_tensor_info *t = tsr_source_find_prefixed(source, v->name, prefix);
+    const tsr_tensor_info *t = v->stored ? v->stored : tsr_source_find_prefixed(source, v->name, prefix);
     if (!t) return missing(v, source, prefix);
     const char *file = tsr_source_file_name(source, t->file);
     if (!tsr_shape_equal(v->rank, v->shape, t->rank, t->shape))
@@ -54,6 +54,73 @@ tsr_status tsr_view_bind(const tsr_view *v, const tsr_source *source, const char
     }
     *out = p;
     return TSR_OK;
+}
+
+/* --- Tensors made of others --- */
+
+static tsr_status expand(tsr_arena *arena, const tsr_view *v, const tsr_tensor_info *const *leaf,
+                         const tsr_view **out);
+
+static tsr_status expand_parts(tsr_arena *arena, const tsr_view *v, const tsr_tensor_info *const *leaf,
+                               const tsr_view **out)
+{
+    void *p;
+    TSR_TRY(tsr_arena_alloc(arena, v->parts * (int64_t)sizeof(tsr_view *), &p));
+    const tsr_view **part = p;
+    for (int i = 0; i < v->parts; i++) TSR_TRY(expand(arena, v->part[i], leaf + v->part_leaf[i], &part[i]));
+    return tsr_view_concat(arena, v->axis, v->parts, part, out);
+}
+
+static tsr_status expand_slice(tsr_arena *arena, const tsr_view *v, const tsr_view *child,
+                               const tsr_view **out)
+{
+    *out = child;
+    for (int a = 0; a < v->rank; a++)
+        TSR_TRY(tsr_view_slice(arena, *out, a, v->begin[a], v->begin[a] + v->shape[a], out));
+    return TSR_OK;
+}
+
+/* The same view over what its tensors are made of. */
+static tsr_status expand(tsr_arena *arena, const tsr_view *v, const tsr_tensor_info *const *leaf,
+                         const tsr_view **out)
+{
+    const tsr_view *child;
+    if (v->kind == TSR_VIEW_CONCAT) return expand_parts(arena, v, leaf, out);
+    if (v->kind == TSR_VIEW_TENSOR) {
+        *out = leaf[0]->made_of;
+        return *out ? TSR_OK : tsr_view_stored(arena, leaf[0], out);
+    }
+    TSR_TRY(expand(arena, v->child, leaf, &child));
+    switch (v->kind) {
+    case TSR_VIEW_RESHAPE:
+        return tsr_view_reshape(arena, child, v->rank, v->shape, out);
+    case TSR_VIEW_PERMUTE:
+        return tsr_view_permute(arena, child, v->order, out);
+    case TSR_VIEW_STRIDED:
+        return tsr_view_strided(arena, child, v->offset, v->rank, v->shape, v->stride, out);
+    default:
+        return expand_slice(arena, v, child, out);
+    }
+}
+
+tsr_status tsr_view_bind_parts(const tsr_view *v, const tsr_source *source, const char *prefix,
+                               tsr_arena **arena, const tsr_view **parts, const tsr_tensor_info ***out)
+{
+    const tsr_tensor_info **whole;
+    bool made = false;
+    *arena = NULL;
+    *parts = v;
+    TSR_TRY(tsr_view_bind(v, source, prefix, out));
+    for (int i = 0; i < v->leaves; i++) made |= (*out)[i]->made_of != NULL;
+    if (!made) return TSR_OK;
+    whole = *out;
+    *out = NULL;
+    tsr_status status = tsr_arena_create("a weight made of parts", arena);
+    if (status == TSR_OK) status = expand(*arena, v, whole, parts);
+    tsr_free(whole);
+    if (status == TSR_OK) status = tsr_view_bind(*parts, source, prefix, out);
+    if (status != TSR_OK) tsr_arena_destroy(arena);
+    return status;
 }
 
 tsr_status tsr_view_check(const tsr_view *v, const tsr_source *source, const char *prefix)

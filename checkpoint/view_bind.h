@@ -9,4 +9,9 @@
 tsr_status tsr_view_bind(const tsr_view *v, const tsr_source *source, const char *prefix,
                          const tsr_tensor_info ***out);
 
+/* As above for reading: where a tensor is made of others, *parts is the view over those, in *arena (else NULL,
+ * and *parts is v). *out: [leaf_count of *parts], none of them with made_of. */
+tsr_status tsr_view_bind_parts(const tsr_view *v, const tsr_source *source, const char *prefix,
+                               tsr_arena **arena, const tsr_view **parts, const tsr_tensor_info ***out);
+
 #endif

@@ -59,6 +59,15 @@ static tsr_status print_shape(const tsr_view *v, tsr_text *out)
     return tsr_text_puts(out, "]");
 }
 
+static tsr_status print_strides(const tsr_view *v, tsr_text *out)
+{
+    TSR_TRY(tsr_text_format(out, ".strided[%lld;", (long long)v->offset));
+    for (int i = 0; i < v->rank; i++)
+        TSR_TRY(tsr_text_format(out, "%s%lldx%lld", i ? "," : "", (long long)v->shape[i],
+                                (long long)v->stride[i]));
+    return tsr_text_puts(out, "]");
+}
+
 static tsr_status print_order(const tsr_view *v, tsr_text *out)
 {
     if (v->rank == 2) return tsr_text_puts(out, ".T");
@@ -106,5 +115,6 @@ tsr_status tsr_view_print(const tsr_view *v, tsr_text *out)
     TSR_TRY(tsr_view_print(v->child, out));
     if (v->kind == TSR_VIEW_RESHAPE) return print_shape(v, out);
     if (v->kind == TSR_VIEW_PERMUTE) return print_order(v, out);
+    if (v->kind == TSR_VIEW_STRIDED) return print_strides(v, out);
     return print_ranges(v, out);
 }

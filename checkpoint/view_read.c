@@ -10,7 +10,8 @@
 enum { AHEAD_BYTES = 4 << 20, GOOD_RUN = 4 << 10 };
 
 struct tsr_view_reader {
-    const tsr_view *view;
+    const tsr_view *view;         /* over what the tensors are made of, then in the arena */
+    tsr_arena *arena;             /* NULL if it is the caller's */
     const tsr_tensor_info **leaf; /* [leaves] */
     tsr_gather gather;
     void *dst;                      /* of the read under way */
@@ -28,9 +29,8 @@ tsr_status tsr_view_reader_create(const tsr_view *v, const tsr_source *source, c
         return tsr_fail(TSR_ERR_INTERNAL, "weights cannot be read as dtype %d", (int)as);
     TSR_TRY(tsr_calloc(1, sizeof(tsr_view_reader), "a weight reader", &p));
     tsr_view_reader *r = p;
-    r->view = v;
     r->gather = (tsr_gather){.source = source, .as = as};
-    tsr_status status = tsr_view_bind(v, source, prefix, &r->leaf);
+    tsr_status status = tsr_view_bind_parts(v, source, prefix, &r->arena, &r->view, &r->leaf);
     if (status != TSR_OK) {
         tsr_view_reader_destroy(&r);
         return status;
@@ -46,6 +46,7 @@ void tsr_view_reader_destroy(tsr_view_reader **reader)
     tsr_view_reader *r = *reader;
     if (!r) return;
     tsr_gather_free(&r->gather);
+    tsr_arena_destroy(&r->arena);
     tsr_free(r->leaf);
     tsr_free(r->ahead);
     tsr_free(r);

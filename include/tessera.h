@@ -56,7 +56,7 @@ typedef struct tsr_engine_options {
     const char *dtype;    /* "auto" (the checkpoint's), "float32", "bfloat16", "float16" */
     const char *kernels;  /* "auto", "inject", "reference" */
     int threads;          /* of each rank; 0: the rank's share of the node's cores */
-    int step_tokens;      /* token budget of a step, 1 .. 65536 */
+    int step_tokens;      /* token budget of a step, up to 65536; 0: 512 on CPUs, 2048 on GPUs */
     int max_sequences;    /* requests running at once, 1 .. 4096 */
     int64_t context;      /* longest prompt + answer in tokens; 0: the model's own */
     int64_t cache_bytes;  /* for keys and values, on each rank; 0: what the running requests can need at most,
@@ -67,10 +67,15 @@ typedef struct tsr_engine_options {
                              without */
     bool profile;         /* measure the time of each op */
     bool quiet;           /* no progress lines on stderr */
+    const char *device;   /* "auto" (the GPUs if every rank sees one), "cpu", "cuda": one GPU a rank */
+    double gpu_memory_fraction; /* of a GPU's free memory, for weights, values, keys and values; 0: 0.9 */
+    bool no_cuda_graph;         /* enqueue decode steps call by call instead of as captured graphs */
+    const char *checkpoint; /* file or folder with the weights, relative to `model`; NULL: what lies there */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
-        sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 512, 64, 0, 0, 0, false, false, false, false    \
+        sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
+            "auto", 0, false, NULL                                                                           \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
@@ -102,11 +107,14 @@ typedef struct tsr_request_options {
     const int32_t *ids;
     int64_t n_ids;
     int64_t max_new_tokens;
-    double temperature;        /* 0: greedy */
+    double temperature; /* 0: greedy; negative: what the model's generation_config.json says, else 1 */
+    /* What is negative here is what generation_config.json says, and neutral where it says nothing: */
     int64_t top_k;             /* 0: all */
     double top_p;              /* 1: all */
     double min_p;              /* 0: all */
     double repetition_penalty; /* 1: none */
+    int64_t no_repeat_ngram;   /* no n tokens stand twice in the same order, prompt included; 0: they may */
+    int64_t min_new_tokens;    /* no end of sequence before; 0: no matter */
     uint64_t seed;
     const char *const *stop; /* [n_stop] texts that end the answer; they are not part of it */
     int64_t n_stop;
@@ -119,8 +127,8 @@ typedef struct tsr_request_options {
 } tsr_request_options;
 #define TSR_REQUEST_OPTIONS_INIT                                                                             \
     {                                                                                                        \
-        sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, 0, 1, 0, 1, 0, NULL, 0, false, false, false, 0,  \
-            NULL, NULL                                                                                       \
+        sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, -1, -1, -1, -1, -1, -1, 0, NULL, 0, false,       \
+            false, false, 0, NULL, NULL                                                                      \
     }
 
 /* Rank 0. Refuses at once what can never run (too long, out of range): the line says why. *id may be NULL. */

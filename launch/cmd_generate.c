@@ -25,6 +25,20 @@ static void on_text(void *user, int64_t request, const char *text, size_t length
     if (g->current < g->n && request == g->ids[g->current]) g->output = tsr_put(text, (int64_t)length);
 }
 
+/* Options that are not given are left to the model's generation_config.json; but it is greedy unless it is told to
+ * sample. */
+static void choose_sampling(const tsr_options *o, tsr_request_options *r)
+{
+    r->temperature = o->real[TSR_OPT_TEMPERATURE];
+    if (o->flag[TSR_OPT_SAMPLE] && !o->given[TSR_OPT_TEMPERATURE]) r->temperature = -1;
+    if (o->given[TSR_OPT_TOP_K]) r->top_k = o->integer[TSR_OPT_TOP_K];
+    if (o->given[TSR_OPT_TOP_P]) r->top_p = o->real[TSR_OPT_TOP_P];
+    if (o->given[TSR_OPT_MIN_P]) r->min_p = o->real[TSR_OPT_MIN_P];
+    if (o->given[TSR_OPT_REPETITION_PENALTY]) r->repetition_penalty = o->real[TSR_OPT_REPETITION_PENALTY];
+    if (o->given[TSR_OPT_NO_REPEAT_NGRAM]) r->no_repeat_ngram = o->integer[TSR_OPT_NO_REPEAT_NGRAM];
+    if (o->given[TSR_OPT_MIN_NEW_TOKENS]) r->min_new_tokens = o->integer[TSR_OPT_MIN_NEW_TOKENS];
+}
+
 static tsr_status submit(generation *g, const tsr_input *input, int64_t index)
 {
     const tsr_options *o = g->options;
@@ -36,11 +50,7 @@ static tsr_status submit(generation *g, const tsr_input *input, int64_t index)
     r.ids = input->ids;
     r.n_ids = input->n_ids;
     r.max_new_tokens = o->integer[TSR_OPT_MAX_NEW_TOKENS];
-    r.temperature = o->real[TSR_OPT_TEMPERATURE];
-    r.top_k = o->integer[TSR_OPT_TOP_K];
-    r.top_p = o->real[TSR_OPT_TOP_P];
-    r.min_p = o->real[TSR_OPT_MIN_P];
-    r.repetition_penalty = o->real[TSR_OPT_REPETITION_PENALTY];
+    choose_sampling(o, &r);
     r.seed = (uint64_t)o->integer[TSR_OPT_SEED];
     r.stop = stops;
     r.ignore_eos = o->flag[TSR_OPT_IGNORE_EOS];

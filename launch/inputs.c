@@ -13,6 +13,7 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
 {
     tsr_engine_options e = TSR_ENGINE_OPTIONS_INIT;
     e.model = o->text[TSR_OPT_MODEL];
+    e.checkpoint = o->text[TSR_OPT_CHECKPOINT];
     e.dtype = o->text[TSR_OPT_DTYPE];
     e.kernels = o->text[TSR_OPT_KERNELS];
     e.threads = (int)o->integer[TSR_OPT_THREADS];

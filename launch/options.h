@@ -35,6 +35,8 @@ enum {
 #define TSR_OPTION_TABLE(X)                                                                                  \
     X(MODEL, "model", TEXT, "", 0, 0, "DIR", TSR_CMD_ALL,                                                    \
       "folder of the model: config.json, weights, tokenizer")                                                \
+    X(CHECKPOINT, "checkpoint", TEXT, "", 0, 0, "PATH", TSR_CMD_ALL,                                         \
+      "weights: a file, or a folder with them; relative to the model's folder; default: what lies there")    \
     X(PROMPT, "prompt", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE, "a prompt; may be given many times")       \
     X(PROMPT_FILE, "prompt-file", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE,                                  \
       "a file that is one prompt; - reads stdin")                                                            \
@@ -51,8 +53,14 @@ enum {
       "sample among the best tokens that hold mass X; 1: all")                                               \
     X(MIN_P, "min-p", REAL, "0", 0, 1, "X", TSR_CMD_GENERATE,                                                \
       "sample among tokens at least X times as likely as the best; 0: all")                                  \
+    X(SAMPLE, "sample", FLAG, "", 0, 0, "", TSR_CMD_GENERATE,                                                \
+      "sample at the temperature that generation_config.json states, or 1")                                  \
     X(REPETITION_PENALTY, "repetition-penalty", REAL, "1", 0.01, 100, "X", TSR_CMD_GENERATE,                 \
       "divide (or multiply, if negative) the logits of tokens already seen; 1: no penalty")                  \
+    X(NO_REPEAT_NGRAM, "no-repeat-ngram", INT, "0", 0, 1e6, "N", TSR_CMD_GENERATE,                           \
+      "no N tokens stand twice in the same order; 0: they may")                                              \
+    X(MIN_NEW_TOKENS, "min-new-tokens", INT, "0", 0, 1e7, "N", TSR_CMD_GENERATE,                             \
+      "shortest answer in tokens")                                                                           \
     X(SEED, "seed", INT, "0", 0, 9e15, "N", TSR_CMD_GENERATE | TSR_CMD_BENCH,                                \
       "of sampling, or of random weights")                                                                   \
     X(STOP, "stop", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE,                                                \
@@ -77,11 +85,18 @@ enum {
       "threads of each rank; 0: its share of the cores")                                                     \
     X(CONTEXT, "context", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                               \
       "longest prompt and answer together; 0: the model's own")                                              \
-    X(STEP_TOKENS, "step-tokens", INT, "512", 1, 65536, "N", TSR_CMD_RUNS, "token budget of a step")         \
+    X(STEP_TOKENS, "step-tokens", INT, "0", 0, 65536, "N", TSR_CMD_RUNS,                                     \
+      "token budget of a step; 0: 512 on CPUs, 2048 on GPUs")                                                \
     X(MAX_SEQUENCES, "max-sequences", INT, "64", 1, 4096, "N", TSR_CMD_RUNS, "requests running at once")     \
     X(CACHE_MB, "cache-mb", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                             \
       "memory for keys and values on each rank, in MiB; 0: what the requests can need, within the free "     \
       "memory")                                                                                              \
+    X(DEVICE, "device", TEXT, "auto", 0, 0, "KIND", TSR_CMD_RUNS,                                            \
+      "cpu, cuda (one GPU a rank) or auto (cuda where every rank sees a GPU)")                               \
+    X(GPU_MEMORY_FRACTION, "gpu-memory-fraction", REAL, "0.9", 0.01, 1, "X", TSR_CMD_RUNS,                   \
+      "of a GPU's free memory to use")                                                                       \
+    X(NO_CUDA_GRAPH, "no-cuda-graph", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                      \
+      "enqueue decode steps call by call instead of as captured graphs")                                     \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(JSON, "json", FLAG, "", 0, 0, "", TSR_CMD_ALL, "print JSON")                                           \

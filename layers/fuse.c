@@ -32,8 +32,9 @@ static tsr_weight bias_of(const tsr_node *n)
  * summed over the ranks must be contiguous. */
 static bool mergeable(const tsr_graph *g, const tsr_node *n)
 {
-    return n->op == TSR_OP_LINEAR && g->model->weights[n->weight[0]].view &&
-           uses_of_weight(g->model, n->weight[0]) == 1 && n->out[0] != g->output && !is_reduced(g, n->out[0]);
+    const tsr_weight_info *w = n->op == TSR_OP_LINEAR ? &g->model->weights[n->weight[0]] : NULL;
+    return w && w->view && !w->unit_rows && w->scale == 0 && uses_of_weight(g->model, n->weight[0]) == 1 &&
+           n->out[0] != g->output && !is_reduced(g, n->out[0]);
 }
 
 /* Weight k (0: matrix, 1: bias) of the members, one below the other. */
@@ -116,6 +117,54 @@ static void fuse_add_norms(tsr_graph *g, bool *dead, int *count)
     }
 }
 
+static int readers_of(const tsr_graph *g, const bool *dead, tsr_value v)
+{
+    int readers = v == g->output;
+    for (int64_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].n_inputs; k++) readers += !dead[i] && g->nodes[i].in[k] == v;
+    return readers;
+}
+
+/* The rope that makes v for one reader alone, from memory that nobody else reads: attention writes over q. A window's
+ * neighbours are other columns. */
+static tsr_node *rope_of(tsr_graph *g, const bool *dead, tsr_value v)
+{
+    for (int64_t i = 0; i < g->n_nodes; i++) {
+        tsr_node *n = &g->nodes[i];
+        if (dead[i] || n->op != TSR_OP_ROPE || n->out[0] != v) continue;
+        tsr_value x = n->in[0], parent = g->values[x].parent;
+        bool alone = readers_of(g, dead, v) == 1 && readers_of(g, dead, x) == 1;
+        return alone && (parent == TSR_NONE || readers_of(g, dead, parent) == 0) ? n : NULL;
+    }
+    return NULL;
+}
+
+static bool same_rotation(const tsr_node *a, const tsr_node *b)
+{
+    return a->attrs.rope.rope == b->attrs.rope.rope && a->attrs.rope.style == b->attrs.rope.style &&
+           a->attrs.rope.rotary_dim == b->attrs.rope.rotary_dim &&
+           a->attrs.rope.head_dim == b->attrs.rope.head_dim;
+}
+
+static void fuse_ropes(tsr_graph *g, bool *dead, int *count)
+{
+    for (int64_t i = 0; i < g->n_nodes; i++) {
+        tsr_node *attention = &g->nodes[i];
+        if (attention->op != TSR_OP_ATTENTION || attention->attrs.attention.rotary_dim > 0) continue;
+        tsr_node *q = rope_of(g, dead, attention->in[0]), *k = rope_of(g, dead, attention->in[1]);
+        if (!q || !k || !same_rotation(q, k)) continue;
+        if (q->attrs.rope.rotary_dim == 0 || q->attrs.rope.head_dim != attention->attrs.attention.head_dim)
+            continue;
+        attention->attrs.attention.rotary_dim = q->attrs.rope.rotary_dim;
+        attention->attrs.attention.style = q->attrs.rope.style;
+        attention->attrs.attention.rope = q->attrs.rope.rope;
+        attention->in[0] = q->in[0];
+        attention->in[1] = k->in[0];
+        dead[q - g->nodes] = dead[k - g->nodes] = true;
+        ++*count;
+    }
+}
+
 static tsr_status fuse_graph(tsr_graph *g, tsr_fuse_report *report)
 {
     void *p;
@@ -126,6 +175,9 @@ static tsr_status fuse_graph(tsr_graph *g, tsr_fuse_report *report)
         remove_marked(g, dead);
         memset(dead, 0, (size_t)g->n_nodes);
         fuse_add_norms(g, dead, &report->add_norms);
+        remove_marked(g, dead);
+        memset(dead, 0, (size_t)g->n_nodes);
+        fuse_ropes(g, dead, &report->ropes);
         remove_marked(g, dead);
     }
     tsr_free(p);

@@ -5,8 +5,9 @@
  *   linears   several linears of one input (q, k, v; gate and up; all of them in a parallel block) become one
  *             linear whose weight is the concatenation; their outputs become windows of its output
  *   add_norm  residual addition and the norm that reads the sum become one op with two outputs
+ *   ropes     the rotation of q and of k becomes part of the attention that alone reads them
  *
- * The result computes the same function: a fused linear is bitwise the same, a fused norm too. Local.
+ * The result computes the same function, on the CPU bitwise the same. Local.
  * Errors: TSR_ERR_MEMORY.
  */
 #ifndef TSR_LAYERS_FUSE_H
@@ -22,7 +23,7 @@ typedef enum tsr_kernels_choice {
 
 /* How often each pattern was found: for `plan`. */
 typedef struct tsr_fuse_report {
-    int linears, add_norms;
+    int linears, add_norms, ropes; /* ropes: attentions that do their own */
 } tsr_fuse_report;
 
 tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report *report);

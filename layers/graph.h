@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "checkpoint/view.h"
 #include "layers/ops.h"
+#include "layers/prefix.h"
 #include "layers/rope.h"
 
 #include <stdbool.h>
@@ -50,6 +51,8 @@ typedef struct tsr_weight_info {
     tsr_weight_rule rule; /* of a computed one, else NULL */
     int64_t rows, cols;   /* a vector has cols = 1 */
     bool is_vector;
+    float scale;    /* multiplied into it when it is loaded; 0: nothing is */
+    bool unit_rows; /* each row is divided by its Euclidean length when it is loaded */
 } tsr_weight_info;
 
 typedef struct tsr_node {
@@ -86,6 +89,7 @@ typedef struct tsr_model {
     int64_t max_positions;   /* longest context the model was made for */
     bool
         positions_are_hard; /* true: a position past max_positions has no embedding at all (learned tables) */
+    tsr_prefix_ids prefix;  /* of models that read the beginning of a text in both directions */
     tsr_weight_info *weights;
     int64_t n_weights, weights_capacity;
     tsr_rope *ropes;

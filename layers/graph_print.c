@@ -21,8 +21,11 @@ static tsr_status print_operands(const tsr_graph *g, const tsr_node *n, tsr_text
 
 static tsr_status print_embed(const tsr_attrs *a, tsr_text *t)
 {
-    bool ids = a->embed.index == TSR_EMBED_IDS;
-    TSR_TRY(tsr_text_puts(t, ids ? " by id" : " by position"));
+    static const char *const by[] = {[TSR_EMBED_IDS] = " by id",
+                                     [TSR_EMBED_POSITIONS] = " by position",
+                                     [TSR_EMBED_FIRST_ROW] = " by first row of positions",
+                                     [TSR_EMBED_SECOND_ROW] = " by second row of positions"};
+    TSR_TRY(tsr_text_puts(t, by[a->embed.index]));
     if (a->embed.offset) TSR_TRY(tsr_text_format(t, " + %ld", a->embed.offset));
     if (a->embed.first_row) TSR_TRY(tsr_text_format(t, ", rows from %ld", a->embed.first_row));
     return a->embed.scale == 1 ? TSR_OK : tsr_text_format(t, ", times %g", (double)a->embed.scale);
@@ -38,6 +41,10 @@ static tsr_status print_attention(const tsr_attrs *a, tsr_text *t)
     if (a->attention.first_head || a->attention.first_kv)
         TSR_TRY(
             tsr_text_format(t, ", from head %d, kv head %d", a->attention.first_head, a->attention.first_kv));
+    if (a->attention.rotary_dim > 0)
+        TSR_TRY(tsr_text_format(t, ", %d rotated, %s, table %d", a->attention.rotary_dim,
+                                a->attention.style == TSR_ROPE_HALF ? "half" : "interleaved",
+                                a->attention.rope));
     if (a->attention.alibi != 0)
         TSR_TRY(tsr_text_format(t, ", ALiBi %g x 2^-%g%s", (double)a->attention.alibi,
                                 (double)a->attention.alibi_max,

@@ -19,6 +19,7 @@ typedef struct tsr_step_sequence {
     int32_t n_tokens;     /* tokens in this step, >= 1 */
     int32_t position;     /* position of that first token = tokens cached before this step */
     const int32_t *pages; /* page numbers, enough for position + n_tokens tokens */
+    int32_t prefix;       /* keys at positions below are seen by all its tokens (prefix.h); 0: none */
 } tsr_step_sequence;
 
 /* One step: T tokens of S sequences laid end to end, and R rows whose outputs are wanted. */
@@ -26,6 +27,7 @@ typedef struct tsr_step {
     int32_t n_tokens, n_sequences, n_rows;
     const int32_t *ids;                 /* [T] */
     const int32_t *positions;           /* [T] */
+    const int32_t *position_rows[2];    /* [T] each, those of prefix.h */
     const int32_t *sequence;            /* [T] index into sequences */
     const int32_t *rows;                /* [R] token indices, ascending */
     const tsr_step_sequence *sequences; /* [S] */

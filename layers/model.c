@@ -7,11 +7,16 @@
 
 /* X(model_type, head prefix, builder) in alphabetical order. */
 #define FAMILIES(X)                                                                                          \
+    X("baichuan", "model.", tsr_build_baichuan)                                                              \
     X("bloom", "transformer.", tsr_build_bloom)                                                              \
+    X("chatglm", "transformer.", tsr_build_chatglm)                                                          \
+    X("glm", "glm.", tsr_build_glm_v1)                                                                       \
     X("gpt2", "transformer.", tsr_build_gpt2)                                                                \
     X("gpt_neox", "gpt_neox.", tsr_build_gpt_neox)                                                           \
+    X("internlm", "model.", tsr_build_internlm)                                                              \
     X("llama", "model.", tsr_build_llama)                                                                    \
-    X("mistral", "model.", tsr_build_mistral)
+    X("mistral", "model.", tsr_build_mistral)                                                                \
+    X("qwen", "transformer.", tsr_build_qwen)
 
 static const tsr_family families[] = {
 #define FAMILY_ROW(model_type, prefix, build) {model_type, prefix, build},

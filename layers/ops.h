@@ -94,8 +94,10 @@ typedef enum tsr_rope_style {
 } tsr_rope_style;
 
 typedef enum tsr_embed_index {
-    TSR_EMBED_IDS,      /* token ids */
-    TSR_EMBED_POSITIONS /* positions + offset */
+    TSR_EMBED_IDS,       /* token ids */
+    TSR_EMBED_POSITIONS, /* positions + offset */
+    TSR_EMBED_FIRST_ROW, /* rows of prefix.h + offset */
+    TSR_EMBED_SECOND_ROW
 } tsr_embed_index;
 
 /* What a node needs to know beside its values and weights; the member named like the op is the one in use. Counts
@@ -137,6 +139,11 @@ typedef struct tsr_attrs {
             float alibi, alibi_max; /* alibi_max: exponent of the smallest slope, 8 for most */
             bool alibi_bf16;        /* slopes, positions and their products are rounded to bfloat16 */
             int model_heads;        /* heads of the whole model, which the slopes follow from */
+            /* Made by layers/fuse: q and k come unrotated, and attention rotates them as op rope would; the
+             * memory of q is then undefined. */
+            int rotary_dim; /* 0: they come as they are to be used */
+            tsr_rope_style style;
+            int rope;
         } attention;
     };
 } tsr_attrs;

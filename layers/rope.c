@@ -77,24 +77,59 @@ tsr_status tsr_rope_from_config(tsr_arena *arena, tsr_object config, int dims, c
     return rule->build(&s, out);
 }
 
+tsr_status tsr_rope_plain(tsr_arena *arena, int dims, double theta, tsr_rope *out)
+{
+    tsr_rope_settings s = {.arena = arena, .theta = theta};
+    *out = (tsr_rope){.kind = TSR_ROPE_STATIC,
+                      .dims = dims + dims % 2,
+                      .exponent_dims = dims,
+                      .theta = theta,
+                      .factor = 1,
+                      .attention_factor = 1};
+    return tsr_rope_rule_find("default")->build(&s, out);
+}
+
+/* How far a sequence of `length` > max_positions tokens stretches theta. STEPPED: 2^ceil(log2(L / Lmax) + 1) - 1,
+ * which is 3 up to twice the length, 7 up to four times, ... */
+static float growth_of(const tsr_rope *r, int64_t length)
+{
+    if (r->kind == TSR_ROPE_DYNAMIC)
+        return (float)r->factor * (float)length / (float)r->max_positions - (float)(r->factor - 1);
+    return (float)(pow(2, ceil(log2((double)length / (double)r->max_positions) + 1)) - 1);
+}
+
 /* theta stretched for a sequence of `length` > max_positions tokens. */
 static float dynamic_theta(const tsr_rope *r, int64_t length)
 {
-    float growth = (float)r->factor * (float)length / (float)r->max_positions - (float)(r->factor - 1);
+    float growth = growth_of(r, length);
     double exponent = (double)r->exponent_dims / (r->exponent_dims - 2);
     return (float)r->theta * (float)pow((double)growth, exponent);
 }
 
+static float attention_factor(const tsr_rope *r, int64_t position)
+{
+    if (r->log_base < 2 || position < r->log_base) return r->attention_factor;
+    return r->attention_factor * (float)(log((double)position + 1) / log((double)r->log_base));
+}
+
 void tsr_rope_angles(const tsr_rope *rope, int64_t position, int64_t length, float *cos_out, float *sin_out)
+{
+    tsr_rope_angles_of_rows(rope, position, 0, length, cos_out, sin_out);
+}
+
+void tsr_rope_angles_of_rows(const tsr_rope *rope, int64_t position, int64_t second, int64_t length,
+                             float *cos_out, float *sin_out)
 {
     bool beyond = rope->kind != TSR_ROPE_STATIC && length > rope->max_positions;
     const float *inv_freq = beyond && rope->kind == TSR_ROPE_LONG ? rope->inv_freq_long : rope->inv_freq;
-    bool stretched = beyond && rope->kind == TSR_ROPE_DYNAMIC;
+    bool stretched = beyond && rope->kind != TSR_ROPE_LONG;
+    float factor = attention_factor(rope, position);
     float theta = stretched ? dynamic_theta(rope, length) : 0;
     for (int i = 0; i < rope->dims / 2; i++) {
         float f = stretched ? 1.0f / tsr_rope_power(theta, i, rope->exponent_dims) : inv_freq[i];
-        double angle = (double)((float)position * f);
-        cos_out[i] = (float)cos(angle) * rope->attention_factor;
-        sin_out[i] = (float)sin(angle) * rope->attention_factor;
+        bool other = rope->two_rows && i >= rope->dims / 4;
+        double angle = (double)((float)(other ? second : position) * f);
+        cos_out[i] = (float)cos(angle) * factor;
+        sin_out[i] = (float)sin(angle) * factor;
     }
 }

@@ -264,6 +264,10 @@ static tsr_status localize_weight(const tsr_sharding *s, int rank, tsr_weight w,
         TSR_TRY(tsr_view_slice(local->arena, view, 1, p->cols[rank].begin, p->cols[rank].end, &view));
     TSR_TRY(tsr_model_add_weight(local, info->name, view, &same));
     assert(same == w);
+    if (info->unit_rows && p->cols)
+        return tsr_fail(TSR_ERR_INTERNAL, "%s: rows of length 1 cannot be cut", info->name);
+    local->weights[same].unit_rows = info->unit_rows;
+    local->weights[same].scale = info->scale;
     return TSR_OK;
 }
 
@@ -367,6 +371,7 @@ tsr_status tsr_sharding_localize(const tsr_sharding *s, int rank, tsr_model **ou
     local->name_prefix = m->name_prefix;
     local->vocabulary = m->vocabulary;
     local->max_positions = m->max_positions;
+    local->prefix = m->prefix;
     local->positions_are_hard = m->positions_are_hard;
     for (int64_t i = 0; i < m->n_ropes; i++) TSR_TRY_OUT(tsr_model_add_rope(local, &m->ropes[i], &index));
     for (int64_t i = 0; i < m->n_cache_layers; i++)

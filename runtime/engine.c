@@ -30,8 +30,15 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
         return tsr_fail(TSR_ERR_USAGE, "threads must lie in 0..%d, found %d", TSR_MAX_THREADS, o->threads);
     e->options = *o;
     TSR_TRY(tsr_arena_strdup(e->arena, o->model, &e->options.model));
+    TSR_TRY(tsr_arena_strdup(e->arena, o->checkpoint ? o->checkpoint : "", &e->options.checkpoint));
     TSR_TRY(tsr_arena_strdup(e->arena, o->dtype ? o->dtype : "auto", &e->options.dtype));
-    return tsr_arena_strdup(e->arena, o->kernels ? o->kernels : "auto", &e->options.kernels);
+    if (!(o->gpu_memory_fraction >= 0 && o->gpu_memory_fraction <= 1))
+        return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g",
+                        o->gpu_memory_fraction);
+    TSR_TRY(tsr_arena_strdup(e->arena, o->kernels ? o->kernels : "auto", &e->options.kernels));
+    e->options.device = NULL; /* has been used; nobody owns it any longer */
+    if (o->step_tokens == 0) e->options.step_tokens = e->gpu ? 2048 : 512;
+    return TSR_OK;
 }
 
 static tsr_status choose_dtype(tsr_engine *e, tsr_object config)
@@ -68,20 +75,33 @@ static tsr_status shard_and_fuse(tsr_engine *e)
     TSR_TRY(choose_kernels(e->options.kernels, &choice));
     TSR_TRY(tsr_sharding_derive(e->model, tsr_world_size(e->world), &e->sharding));
     TSR_TRY(tsr_sharding_localize(e->sharding, tsr_world_rank(e->world), &e->local));
-    return tsr_fuse(e->local, choice, &e->fused);
+    tsr_fuse_options fuse = {.choice = choice, .gated_linear = e->gpu != NULL};
+    return tsr_fuse(e->local, &fuse, &e->fused);
 }
 
 static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 {
     const tsr_engine_options *o = &e->options;
     TSR_TRY(tsr_model_from_config(config, &e->model));
-    TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, &e->generation));
+    TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, e->arena, &e->generation));
     if (!o->random_weights) {
-        TSR_TRY(tsr_source_open(o->model, &e->source));
+        TSR_TRY(tsr_source_open_checkpoint(o->model, o->checkpoint, &e->source));
         TSR_TRY(tsr_weights_check(e->model, e->source));
     }
     TSR_TRY(choose_dtype(e, tsr_json_root(config)));
     return shard_and_fuse(e);
+}
+
+/* The tokens of a prefix by their names, where the config states no ids. */
+static void name_prefix(tsr_engine *e)
+{
+    static const char *const masks[] = {"[MASK]", "[sMASK]", "[gMASK]"};
+    tsr_prefix_ids *p = &e->model->prefix;
+    if (!p->enabled) return;
+    if (p->start < 0) p->start = tsr_tokenizer_id(e->tokenizer, "<|startofpiece|>");
+    if (p->start < 0) p->start = tsr_tokenizer_id(e->tokenizer, "<sop>");
+    for (int i = 0; i < p->n_masks && i < 3; i++)
+        if (p->mask[i] < 0) p->mask[i] = tsr_tokenizer_id(e->tokenizer, masks[i]);
 }
 
 static tsr_status read_tokenizer(tsr_engine *e)
@@ -90,7 +110,9 @@ static tsr_status read_tokenizer(tsr_engine *e)
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
     if (!e->options.needs_tokenizer) TSR_TRY(tsr_tokenizer_exists(e->options.model, &present));
     if (!present) return TSR_OK;
-    return tsr_tokenizer_load(e->options.model, &e->tokenizer);
+    TSR_TRY(tsr_tokenizer_load(e->options.model, &e->tokenizer));
+    name_prefix(e);
+    return TSR_OK;
 }
 
 static tsr_status read_model(tsr_engine *e, const tsr_engine_options *options)
@@ -131,12 +153,52 @@ static tsr_status choose_context(const tsr_engine *e, int64_t *out)
     return TSR_OK;
 }
 
+static tsr_executor_options executor_options(const tsr_engine *e)
+{
+    return (tsr_executor_options){.graph = "decode",
+                                  .max_tokens = e->limits.max_tokens,
+                                  .max_rows = e->limits.max_rows,
+                                  .n_pages = e->limits.n_pages,
+                                  .dtype = e->dtype,
+                                  .source = e->source,
+                                  .pool = e->pool,
+                                  .comm = e->comm,
+                                  .gpu = e->gpu,
+                                  .no_graphs = e->options.no_cuda_graph,
+                                  .max_sequences = e->limits.max_sequences,
+                                  .max_context = e->limits.max_context,
+                                  .profile = e->options.profile};
+}
+
+/* What keys and values may take of a GPU: the part of its free memory to be used, less the rest of the executor. */
+static tsr_status gpu_cache_memory(const tsr_engine *e, int64_t *out)
+{
+    double fraction = e->options.gpu_memory_fraction > 0 ? e->options.gpu_memory_fraction : 0.9;
+    tsr_gpu_info gpu = tsr_gpu_get_info(e->gpu);
+    tsr_executor_options o = executor_options(e);
+    tsr_executor_sizes sizes;
+    TSR_TRY(tsr_gpu_measure(e->gpu, e->local, &o, &sizes));
+    int64_t budget = (int64_t)((double)gpu.free_bytes * fraction);
+    int64_t fixed = sizes.weight_bytes + sizes.activation_bytes, ranks = tsr_world_size(e->world);
+    *out = budget - fixed;
+    if (*out > 0) return TSR_OK;
+    int64_t left = budget - sizes.activation_bytes;
+    int64_t needed = left > 0 ? (sizes.weight_bytes * ranks + left - 1) / left : 0;
+    return tsr_fail(
+        TSR_ERR_CAPACITY,
+        "the model does not fit: %.1f GB of weights and %.1f GB of values on each of %lld GPUs; %s has "
+        "%.1f GB free, of which %.0f %% may be used (--gpu-memory-fraction); %lld GPUs would hold it",
+        (double)sizes.weight_bytes / 1e9, (double)sizes.activation_bytes / 1e9, (long long)ranks, gpu.name,
+        (double)gpu.free_bytes / 1e9, 100 * fraction, (long long)tsr_max(needed, ranks + 1));
+}
+
 /* Pages for the worst case of all sequences at once, within the memory to be used. */
 static tsr_status choose_pages(const tsr_engine *e, int64_t context, int64_t *out)
 {
     int64_t page_bytes = tsr_cache_bytes_per_token(e->local, e->dtype) * TSR_PAGE_TOKENS;
-    int64_t memory = e->options.cache_bytes;
-    if (memory <= 0) memory = tsr_available_bytes() / 4 / tsr_world_local_size(e->world);
+    int64_t memory = tsr_available_bytes() / 4 / tsr_world_local_size(e->world);
+    if (e->gpu) TSR_TRY(gpu_cache_memory(e, &memory));
+    if (e->options.cache_bytes > 0) memory = e->options.cache_bytes;
     int64_t wanted = (int64_t)e->options.max_sequences * tsr_pages_for(context);
     int64_t fit = page_bytes > 0 ? memory / page_bytes : wanted;
     *out = tsr_min(tsr_min(wanted, fit), INT32_MAX / 2);
@@ -151,15 +213,15 @@ static tsr_status choose_limits(tsr_engine *e, int64_t *pages)
 {
     int64_t context = 0;
     TSR_TRY(choose_context(e, &context));
-    TSR_TRY(choose_pages(e, context, pages));
     int32_t tokens = e->options.step_tokens;
     int32_t sequences = (int32_t)tsr_min(e->options.max_sequences, tokens);
     e->limits = (tsr_step_limits){.max_tokens = tokens,
                                   .max_sequences = sequences,
                                   .max_rows = (int32_t)tsr_min(tsr_max(sequences, 64), tokens),
                                   .max_context = (int32_t)context,
-                                  .n_pages = (int32_t)*pages,
                                   .vocabulary = (int32_t)e->model->vocabulary};
+    TSR_TRY(choose_pages(e, context, pages));
+    e->limits.n_pages = (int32_t)*pages;
     return tsr_step_limits_check(&e->limits);
 }
 
@@ -179,15 +241,27 @@ static tsr_status agree_on_pages(tsr_engine *e, int64_t pages)
 
 /* --- Building --- */
 
+/* The widest value is what the largest sum over the ranks can be. */
+static tsr_status connect(tsr_engine *e)
+{
+    tsr_comm_options o = {.deadline_seconds = e->options.deadline,
+                          .oversubscribed = e->affinity->oversubscribed};
+    if (!e->gpu) return tsr_comm_create(e->world, &o, &e->comm);
+    int64_t cols = 1;
+    const tsr_graph *g = &e->local->graphs[0];
+    for (int64_t i = 0; i < g->n_nodes; i++)
+        if (tsr_op_table[g->nodes[i].op].shard == TSR_SHARD_COLLECTIVE)
+            cols = tsr_max(cols, g->values[g->nodes[i].in[0]].cols);
+    return tsr_gpu_connect(e->gpu, e->world, e->limits.max_tokens, cols, e->options.deadline);
+}
+
 static tsr_status start_threads(tsr_engine *e)
 {
     void *p;
     TSR_TRY(tsr_arena_alloc(e->arena, sizeof *e->affinity, &p));
     e->affinity = p;
     TSR_TRY(tsr_affinity_plan(e->world, e->options.threads, e->affinity));
-    tsr_comm_options o = {.deadline_seconds = e->options.deadline,
-                          .oversubscribed = e->affinity->oversubscribed};
-    TSR_TRY(tsr_comm_create(e->world, &o, &e->comm));
+    TSR_TRY(connect(e));
     tsr_status s =
         tsr_pool_create(e->affinity->n_threads, e->affinity->cpus, e->affinity->oversubscribed, &e->pool);
     return tsr_world_agree(e->world, s);
@@ -212,15 +286,7 @@ static tsr_status make_sampler(tsr_engine *e)
 static tsr_status build_executor(tsr_engine *e)
 {
     double start = tsr_now();
-    tsr_executor_options o = {.graph = "decode",
-                              .max_tokens = e->limits.max_tokens,
-                              .max_rows = e->limits.max_rows,
-                              .n_pages = e->limits.n_pages,
-                              .dtype = e->dtype,
-                              .source = e->source,
-                              .pool = e->pool,
-                              .comm = e->comm,
-                              .profile = e->options.profile};
+    tsr_executor_options o = executor_options(e);
     TSR_TRY(tsr_executor_create(e->local, &o, &e->executor));
     e->info.load_seconds = tsr_now() - start;
     return make_sampler(e);
@@ -235,6 +301,7 @@ static tsr_status build_steps(tsr_engine *e)
     TSR_TRY(tsr_step_record_create(&e->limits, &e->record));
     TSR_TRY(tsr_slot_table_create(&e->limits, &e->slots));
     TSR_TRY(tsr_step_builder_create(&e->limits, e->local->ropes, e->local->n_ropes, &e->builder));
+    tsr_step_builder_set_rules(e->builder, &e->generation);
     return tsr_world_rank(e->world) == 0 ? tsr_scheduler_create(&e->limits, &e->scheduler) : TSR_OK;
 }
 
@@ -274,6 +341,7 @@ static void report(const tsr_engine *e)
 static tsr_status build(tsr_engine *e, const tsr_engine_options *options)
 {
     int64_t pages = 0;
+    TSR_TRY(tsr_gpu_open(e->world, options->device ? options->device : "auto", &e->gpu));
     tsr_status s = read_model(e, options);
     if (s == TSR_OK) s = choose_limits(e, &pages);
     TSR_TRY(tsr_world_agree(e->world, s));
@@ -335,6 +403,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     tsr_free(e->record_bytes);
     tsr_executor_destroy(&e->executor);
     tsr_comm_destroy(&e->comm);
+    tsr_gpu_close(&e->gpu);
     tsr_pool_destroy(&e->pool);
     tsr_tokenizer_destroy(&e->tokenizer);
     tsr_source_destroy(&e->source);

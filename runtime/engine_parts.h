@@ -11,6 +11,7 @@
 #include "parallel/shard.h"
 #include "runtime/engine.h"
 #include "runtime/generation_config.h"
+#include "runtime/gpu.h"
 #include "runtime/scheduler.h"
 #include "runtime/slot_table.h"
 #include "runtime/step_builder.h"
@@ -49,9 +50,10 @@ struct tsr_engine {
     tsr_generation_config generation;
     tsr_fuse_report fused;
 
+    tsr_gpu *gpu; /* NULL: on the CPU */
     tsr_affinity *affinity;
     tsr_pool *pool;
-    tsr_comm *comm;
+    tsr_comm *comm; /* of CPUs; NULL on a GPU, which brings its own */
     tsr_executor *executor;
 
     tsr_step_limits limits;

@@ -52,27 +52,51 @@ static tsr_status copy_stops(engine_request *r, const tsr_request_options *o)
     return TSR_OK;
 }
 
+/* What a request leaves to the model is what its generation_config.json says. */
+static tsr_status choose_sampling(const tsr_engine *e, const tsr_request_options *o, int64_t n_prompt,
+                                  tsr_sampling *out)
+{
+    const tsr_generation_config *g = &e->generation;
+    double temperature = o->temperature >= 0 ? o->temperature : g->temperature;
+    int64_t top_k = o->top_k >= 0 ? o->top_k : g->top_k;
+    int64_t ngram = o->no_repeat_ngram >= 0 ? o->no_repeat_ngram : g->no_repeat_ngram;
+    int64_t fresh = o->min_new_tokens >= 0 ? o->min_new_tokens : g->min_new_tokens;
+    if (top_k > INT32_MAX || ngram > INT32_MAX || fresh > INT32_MAX / 2)
+        return tsr_fail(TSR_ERR_USAGE, "top_k, no_repeat_ngram and min_new_tokens must be at most %d",
+                        INT32_MAX / 2);
+    *out = (tsr_sampling){.seed = o->seed,
+                          .temperature = (float)temperature,
+                          .top_p = (float)(o->top_p >= 0 ? o->top_p : g->top_p),
+                          .min_p = (float)(o->min_p >= 0 ? o->min_p : g->min_p),
+                          .repetition_penalty = (float)(o->repetition_penalty >= 0 ? o->repetition_penalty
+                                                                                   : g->repetition_penalty),
+                          .top_k = (int32_t)top_k,
+                          .no_repeat_ngram = (int32_t)ngram,
+                          .min_length = (int32_t)(fresh >= 0 ? n_prompt + fresh : g->min_length),
+                          .max_length = (int32_t)(n_prompt + o->max_new_tokens),
+                          .logprobs = o->logprobs};
+    out->keep_history = tsr_token_rules_need_history(g, out);
+    return TSR_OK;
+}
+
 static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_request_options *o,
                                const int32_t *ids, int64_t n)
 {
     tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
+    tsr_prefix prefix = {0};
     if (n > INT32_MAX / 2 || o->max_new_tokens > INT32_MAX / 2 || o->max_new_tokens < 0 || n < 1)
         return tsr_fail(TSR_ERR_USAGE,
                         "a request needs 1..%d prompt tokens and 0..%d new tokens, found %lld and %lld",
                         INT32_MAX / 2, INT32_MAX / 2, (long long)n, (long long)o->max_new_tokens);
-    if (o->top_k < 0 || o->top_k > INT32_MAX || o->top < 0 || o->top > TSR_MAX_TOP)
-        return tsr_fail(TSR_ERR_USAGE, "top_k must be at least 0 and top lie in 0..%d, found %lld and %lld",
-                        TSR_MAX_TOP, (long long)o->top_k, (long long)o->top);
+    if (o->top < 0 || o->top > TSR_MAX_TOP)
+        return tsr_fail(TSR_ERR_USAGE, "top must lie in 0..%d, found %lld", TSR_MAX_TOP, (long long)o->top);
     spec.prompt = ids;
     spec.n_prompt = (int32_t)n;
+    TSR_TRY(tsr_prefix_find(&e->model->prefix, ids, n, &prefix));
+    spec.prefix_length = prefix.length;
+    spec.mask_position = prefix.mask;
     spec.max_new_tokens = (int32_t)o->max_new_tokens;
-    spec.sampling = (tsr_sampling){.seed = o->seed,
-                                   .temperature = (float)o->temperature,
-                                   .top_p = (float)o->top_p,
-                                   .min_p = (float)o->min_p,
-                                   .repetition_penalty = (float)o->repetition_penalty,
-                                   .top_k = (int32_t)o->top_k,
-                                   .logprobs = o->logprobs};
+    TSR_TRY(choose_sampling(e, o, n, &spec.sampling));
     spec.n_top = o->max_new_tokens == 0 ? (int32_t)o->top : 0;
     spec.prompt_logprobs = o->score;
     spec.eos_ids = e->generation.eos_ids;

@@ -34,7 +34,7 @@ static tsr_status execute(tsr_engine *e, const tsr_sample_result **results, int3
     *n_results = 0;
     TSR_TRY(tsr_slot_table_apply(e->slots, e->record));
     if (e->record->kind != TSR_RECORD_STEP) return TSR_OK;
-    tsr_step_builder_build(e->builder, e->record, e->slots, &step, &rows);
+    TSR_TRY(tsr_step_builder_build(e->builder, e->record, e->slots, &step, &rows));
     TSR_TRY(tsr_executor_run(e->executor, step));
     const float *logits = tsr_executor_output(e->executor, &ld, &cols);
     TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, results));

@@ -1,9 +1,10 @@
 /* executor.h: a rank's graph as a flat list of bound kernel calls.
  *
  * Creation loads the weights, plans the activations (runtime/memory_plan.h), allocates the pages of the
- * cache, and binds each node to the best CPU kernel. Running a step calls the list in order on all threads of
- * the pool. The executor never asks which model, op or rank it runs. tsr_executor_run is collective over the
- * ranks of `comm` (the graph's all-reduces); everything else is local.
+ * cache, and binds each node to a kernel of the device. Running a step runs the list in order: on the CPU on all
+ * threads of the pool, on a GPU on one stream, where steps that only decode are replayed from captured graphs. The
+ * executor never asks which model, op or rank it runs. tsr_executor_run is collective over the ranks of the
+ * communicator (the graph's all-reduces); everything else is local.
  */
 #ifndef TSR_RUNTIME_EXECUTOR_H
 #define TSR_RUNTIME_EXECUTOR_H
@@ -23,8 +24,13 @@ typedef struct tsr_executor_options {
     const tsr_source *source; /* NULL: random weights from `seed` */
     uint64_t seed;
     tsr_pool *pool;
-    tsr_comm *comm;
-    bool profile; /* measure the time of each op */
+    tsr_comm *comm; /* of ranks on CPUs */
+    struct tsr_gpu
+        *gpu;          /* NULL: on the CPU. Else runtime/cuda/gpu.h: this rank's GPU, with its communicator */
+    bool no_graphs;    /* enqueue every step of a GPU call by call */
+    int max_sequences; /* of one step, and */
+    int64_t max_context; /* tokens of one sequence: what the buffers of a GPU's steps are sized by */
+    bool profile;        /* measure the time of each op */
 } tsr_executor_options;
 
 /* Borrows the model, pool and comm; `source` is needed during the call only. */

@@ -41,8 +41,25 @@ static tsr_status check_count(const char *what, int64_t n, int64_t least, int64_
                     (long long)most, (long long)n);
 }
 
-static tsr_status check_length(const tsr_request_spec *spec, int32_t max_context)
+/* A prefix is read in one step, since its tokens see each other. */
+static tsr_status check_prefix(const tsr_request_spec *spec, const tsr_step_limits *limits)
 {
+    int64_t most = spec->prompt_logprobs ? tsr_min(limits->max_tokens, limits->max_rows) : limits->max_tokens;
+    if (spec->prefix_length < 0 || spec->prefix_length > spec->n_prompt || spec->mask_position < 0 ||
+        spec->mask_position > spec->n_prompt)
+        return tsr_fail(TSR_ERR_INTERNAL,
+                        "a prefix of %d tokens with a mask at %d does not lie in a prompt of %d",
+                        spec->prefix_length, spec->mask_position, spec->n_prompt);
+    if (spec->prefix_length <= most) return TSR_OK;
+    return tsr_fail(TSR_ERR_CAPACITY,
+                    "this model reads %d tokens of the prompt at once, but a step holds %lld%s",
+                    spec->prefix_length, (long long)most,
+                    spec->prompt_logprobs ? " scored ones" : "; --step-tokens makes it larger");
+}
+
+static tsr_status check_length(const tsr_request_spec *spec, const tsr_step_limits *limits)
+{
+    int32_t max_context = limits->max_context;
     if (spec->n_prompt < 1)
         return tsr_fail(TSR_ERR_USAGE, "the prompt is empty: at least one token is needed to go on from");
     if (spec->max_new_tokens < 0)
@@ -53,6 +70,7 @@ static tsr_status check_length(const tsr_request_spec *spec, int32_t max_context
         return tsr_fail(TSR_ERR_CAPACITY,
                         "%d prompt tokens + %d new tokens = %lld, but the context is %d tokens",
                         spec->n_prompt, spec->max_new_tokens, (long long)length, max_context);
+    TSR_TRY(check_prefix(spec, limits));
     if (spec->max_new_tokens == 0 && !spec->prompt_logprobs && spec->n_top == 0)
         return tsr_fail(TSR_ERR_USAGE, "nothing is asked for: no new tokens and no log-probabilities");
     return TSR_OK;
@@ -60,7 +78,7 @@ static tsr_status check_length(const tsr_request_spec *spec, int32_t max_context
 
 tsr_status tsr_request_check(const tsr_request_spec *spec, const tsr_step_limits *limits)
 {
-    TSR_TRY(check_length(spec, limits->max_context));
+    TSR_TRY(check_length(spec, limits));
     TSR_TRY(tsr_sampling_check(&spec->sampling));
     TSR_TRY(check_count("the number of best tokens to list", spec->n_top, 0, TSR_MAX_TOP));
     TSR_TRY(

@@ -28,6 +28,8 @@ enum { TSR_MAX_STOP_IDS = 256 }; /* most eos_ids, and most stop_ids */
 typedef struct tsr_request_spec {
     const int32_t *prompt; /* [n_prompt] */
     int32_t n_prompt;
+    int32_t prefix_length,
+        mask_position; /* of a prompt that begins with a prefix (layers/prefix.h), else 0 */
     int32_t max_new_tokens;
     tsr_sampling sampling;
     int32_t n_top;          /* best tokens to list beside each new one */

@@ -74,6 +74,10 @@ tsr_status tsr_sampling_check(const tsr_sampling *s)
     TSR_TRY(check_number("min_p", s->min_p, 0, 1));
     TSR_TRY(check_number("repetition_penalty", s->repetition_penalty, 0.01f, 100));
     TSR_TRY(check_number("top_k", s->top_k, 0, INT32_MAX));
+    TSR_TRY(check_number("no_repeat_ngram", s->no_repeat_ngram, 0, INT32_MAX));
+    TSR_TRY(check_number("min_length", s->min_length, 0, INT32_MAX));
+    TSR_TRY(check_number("max_length", s->max_length, 0, INT32_MAX));
+    TSR_TRY(check_number("keep_history", s->keep_history, 0, 1));
     return check_number("logprobs", s->logprobs, 0, 1);
 }
 
@@ -82,7 +86,8 @@ static tsr_status check_row(const tsr_sampler *s, const tsr_sample_row *row)
     if ((unsigned)row->kind >= TSR_ROW_KIND_COUNT || row->n_top < 0 || row->n_top > TSR_MAX_TOP)
         return tsr_fail(TSR_ERR_INTERNAL, "output row of kind %d with a list of %d", (int)row->kind,
                         row->n_top);
-    if (row->kind == TSR_ROW_SCORE && (row->target < 0 || row->target >= s->vocabulary))
+    bool targeted = row->kind == TSR_ROW_SCORE || (row->kind == TSR_ROW_SAMPLE && row->forced);
+    if (targeted && (row->target < 0 || row->target >= s->vocabulary))
         return tsr_fail(TSR_ERR_INTERNAL, "id %d to score is not in the vocabulary", row->target);
     return row->kind == TSR_ROW_SAMPLE ? tsr_sampling_check(&row->sampling) : TSR_OK;
 }
@@ -146,12 +151,14 @@ static tsr_row_plan plan_row(const tsr_sampler *s, const tsr_sample_row *row, co
 {
     const tsr_sampling *how = &row->sampling;
     tsr_row_plan p = {.row = row, .logits = logits, .scale = 1, .n_top = row->n_top};
-    p.draws = row->kind == TSR_ROW_SAMPLE;
-    p.raw_sum = row->kind == TSR_ROW_SCORE || row->n_top > 0 || (p.draws && how->logprobs);
+    p.scored = row->kind == TSR_ROW_SCORE || (row->kind == TSR_ROW_SAMPLE && row->forced);
+    p.draws = row->kind == TSR_ROW_SAMPLE && !p.scored;
+    p.raw_sum = p.scored || row->n_top > 0 || (p.draws && how->logprobs);
     if (!p.draws) return p;
     bool top_k = how->top_k > 0 && how->top_k < s->vocabulary;
     p.greedy = how->temperature == 0;
     p.penalised = how->repetition_penalty != 1 && row->n_seen > 0;
+    p.altered = p.penalised || row->n_banned > 0;
     p.filtered = !p.greedy && (top_k || how->top_p < 1 || how->min_p > 0);
     p.draw_sum = p.filtered && how->top_p < 1 && !top_k;
     p.scale = p.greedy ? 1 : 1 / how->temperature;
@@ -308,7 +315,9 @@ static bool decide(tsr_sampler *s, tsr_row_plan *plan, tsr_sample_result *out)
         return true;
     }
     report_top(plan, message, log_sum, top, out);
-    if (plan->row->kind == TSR_ROW_SCORE) {
+    if (plan->draws && d->id < 0) {
+        out->failed = true;
+    } else if (plan->scored) {
         out->id = plan->row->target;
         out->logprob = (float)(d->target - log_sum);
     } else if (plan->filtered) {

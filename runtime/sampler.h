@@ -13,7 +13,7 @@
  * kind.
  *
  * Choosing, in this order:
- *   1. repetition penalty p on every id in `seen`: l > 0 ? l / p : l * p
+ *   1. repetition penalty p on every id in `seen`: l > 0 ? l / p : l * p; then the ids in `banned` fall out
  *   2. temperature 0: the largest logit, ties to the lowest id; that is all. Else l / temperature
  *   3. top_k: the k largest
  *   4. top_p: of these, the fewest largest whose share of their mass is >= p; at least one
@@ -26,7 +26,7 @@
  * Communication: one all_gather for all rows together, unless they are so many and ask for so long lists that a
  * message would exceed 4 MiB. A row with top_p or min_p may need a few more, where its distribution is so flat
  * that the best 64 tokens are not enough; a top_k as large as thousands makes its message as long.
- * A row that holds NaN or +infinity, or no finite logit, fails alone (`failed`): the other rows are
+ * A row that holds NaN or +infinity, or no finite logit, or may choose no token, fails alone (`failed`): the other rows are
  * unaffected.
  *
  * Collective and blocking. One thread calls; the pool, if given, is used within. Scratch grows to the largest
@@ -51,6 +51,10 @@ typedef struct tsr_sampling {
     float min_p;              /* [0, 1]; 0: off */
     float repetition_penalty; /* 0.01 .. 100; 1: off */
     int32_t top_k;            /* >= 0; 0: off */
+    int32_t no_repeat_ngram;  /* 0: off; else see token_rules.h */
+    int32_t min_length;       /* no end of sequence at positions below */
+    int32_t max_length;       /* positions are below; 0: not known */
+    int32_t keep_history;     /* 1: the rules of token_rules.h look at the tokens of the sequence */
     int32_t logprobs;         /* 1: report the log-probability of the chosen token, 0: spare the work */
 } tsr_sampling;
 
@@ -72,12 +76,15 @@ typedef enum tsr_row_kind { TSR_ROW_SAMPLE, TSR_ROW_SCORE, TSR_ROW_TOP, TSR_ROW_
 /* What is wanted of one row of logits. Equal on every rank. */
 typedef struct tsr_sample_row {
     tsr_row_kind kind;
-    int32_t target;        /* SCORE: the id */
+    int32_t target;        /* SCORE: the id; SAMPLE with `forced`: the token */
+    bool forced;           /* SAMPLE: no other token than the target may be chosen */
     int32_t n_top;         /* 0 .. TSR_MAX_TOP: report that many of the best tokens */
     int64_t draw;          /* SAMPLE: number of the draw: the position of the token to be chosen */
     tsr_sampling sampling; /* SAMPLE */
     const int32_t *seen;   /* SAMPLE with a penalty: [n_seen] the distinct ids of prompt and new tokens */
     int32_t n_seen;
+    const int32_t *banned; /* SAMPLE: [n_banned] ids that may not be chosen; may repeat themselves */
+    int32_t n_banned;
 } tsr_sample_row;
 
 typedef struct tsr_token_logprob {

@@ -15,17 +15,22 @@ typedef struct row_part {
     int32_t first_id;
 } row_part;
 
-/* Copies the part and divides or multiplies the values of ids seen before. Finite logits stay finite. */
-static void penalise(const tsr_row_plan *plan, row_part *part, float *copy)
+/* Copies the part and divides or multiplies the values of ids seen before. Finite logits stay finite, but for those of
+ * banned ids, whose probability becomes 0. */
+static void alter(const tsr_row_plan *plan, row_part *part, float *copy)
 {
     const tsr_sample_row *row = plan->row;
     float p = row->sampling.repetition_penalty;
     memcpy(copy, part->x, (size_t)part->n * sizeof *copy);
-    for (int32_t i = 0; i < row->n_seen; i++) {
+    for (int32_t i = 0; i < row->n_seen && plan->penalised; i++) {
         int64_t at = (int64_t)row->seen[i] - part->first_id;
         if (at < 0 || at >= part->n || copy[at] == -INFINITY) continue;
         float l = copy[at] > 0 ? copy[at] / p : copy[at] * p;
         copy[at] = l > FLT_MAX ? FLT_MAX : l < -FLT_MAX ? -FLT_MAX : l;
+    }
+    for (int32_t i = 0; i < row->n_banned; i++) {
+        int64_t at = (int64_t)row->banned[i] - part->first_id;
+        if (at >= 0 && at < part->n) copy[at] = -INFINITY;
     }
     part->x = copy;
 }
@@ -48,7 +53,7 @@ static void digest_draw(const tsr_row_plan *plan, const row_part *part, tsr_scan
 static float target_logit(const tsr_row_plan *plan, const row_part *part)
 {
     int64_t at = (int64_t)plan->row->target - part->first_id;
-    bool here = plan->row->kind == TSR_ROW_SCORE && at >= 0 && at < part->n;
+    bool here = plan->scored && at >= 0 && at < part->n;
     return here ? part->x[at] : -INFINITY;
 }
 
@@ -69,9 +74,10 @@ void tsr_digest_part(const tsr_row_plan *plan, int32_t first_id, int64_t begin, 
     if (plan->raw_sum && part.n > 0) d->raw_sum = tsr_scan_sum_exp(part.x, part.n, max.value, 1);
     tsr_candidates_select(part.x, part.n, part.first_id, plan->n_top, scratch->keys,
                           tsr_message_top(message, plan));
-    if (plan->penalised && part.n > 0) {
-        penalise(plan, &part, scratch->values);
+    if (plan->altered && part.n > 0) {
+        alter(plan, &part, scratch->values);
         max = tsr_scan_max(part.x, part.n, &bad);
+        if (max.index < 0) part.n = 0; /* all are banned */
     }
     if (plan->draws && part.n > 0) digest_draw(plan, &part, max, d);
     tsr_candidates_select(part.x, part.n, part.first_id, plan->n_candidates, scratch->keys,

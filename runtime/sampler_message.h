@@ -29,8 +29,10 @@ typedef struct tsr_row_digest {
 typedef struct tsr_row_plan {
     const tsr_sample_row *row;
     const float *logits; /* of this rank: [n_local] */
-    bool draws;          /* SAMPLE */
+    bool scored;         /* the logit of the target is wanted */
+    bool draws;          /* a token is to be chosen */
     bool greedy, penalised;
+    bool altered;  /* penalised, or some ids are banned */
     bool filtered; /* top_k, top_p or min_p: draw from candidates */
     bool raw_sum;  /* wanted */
     bool draw_sum; /* wanted */

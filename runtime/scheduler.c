@@ -208,8 +208,11 @@ static int32_t chunk_tokens(const tsr_scheduler *s, const tsr_request *r, const 
 {
     int32_t left = r->spec.n_prompt - r->n_computed, rows = s->limits.max_rows - record->n_rows;
     int32_t n = (int32_t)tsr_min(left, s->limits.max_tokens - record->n_tokens);
-    if (r->spec.prompt_logprobs) return (int32_t)tsr_min(n, rows);
-    return n == left && rows == 0 ? n - 1 : n;
+    if (r->spec.prompt_logprobs)
+        n = (int32_t)tsr_min(n, rows);
+    else if (n == left && rows == 0)
+        n--;
+    return r->n_computed + n < r->spec.prefix_length ? 0 : n; /* a prefix is read whole */
 }
 
 static void plan_row(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, int32_t position)
@@ -250,6 +253,8 @@ static int32_t plan_start(const tsr_request *r, tsr_step_record *record)
     if (r->n_computed > 0) return -1;
     record->starts[record->n_starts] = (tsr_record_start){.sampling = r->spec.sampling,
                                                           .prompt_length = r->spec.n_prompt,
+                                                          .prefix_length = r->spec.prefix_length,
+                                                          .mask_position = r->spec.mask_position,
                                                           .n_top = r->spec.n_top,
                                                           .n_prompt_top = r->spec.n_prompt_top};
     return record->n_starts++;

@@ -11,6 +11,8 @@ typedef struct id_set {
     uint64_t *bits; /* [ceil(vocabulary / 64)] */
     int32_t *list;  /* [capacity] */
     int64_t capacity;
+    int32_t *history; /* [history_capacity] */
+    int64_t history_capacity;
 } id_set;
 
 struct tsr_slot_table {
@@ -78,6 +80,7 @@ void tsr_slot_table_destroy(tsr_slot_table **slots)
     for (int32_t i = 0; t->seen && i < t->limits.max_sequences; i++) {
         tsr_free(t->seen[i].bits);
         tsr_free(t->seen[i].list);
+        tsr_free(t->seen[i].history);
     }
     tsr_free(t->slots);
     tsr_free(t->seen);
@@ -95,7 +98,18 @@ static void clear_seen(tsr_slot_table *t, int32_t slot)
 {
     id_set *set = &t->seen[slot];
     for (int32_t i = 0; i < t->slots[slot].n_seen; i++) set->bits[set->list[i] / 64] = 0;
-    t->slots[slot].n_seen = 0;
+    t->slots[slot].n_seen = t->slots[slot].n_history = 0;
+}
+
+static tsr_status add_history(tsr_slot_table *t, int32_t slot, int32_t id)
+{
+    id_set *set = &t->seen[slot];
+    tsr_slot *s = &t->slots[slot];
+    TSR_TRY(tsr_grow((void **)&set->history, &set->history_capacity, s->n_history + 1, sizeof *set->history,
+                     "the ids of a sequence"));
+    s->history = set->history;
+    set->history[s->n_history++] = id;
+    return TSR_OK;
 }
 
 static tsr_status add_seen(tsr_slot_table *t, int32_t slot, int32_t id)
@@ -157,11 +171,13 @@ static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, con
 
 static tsr_status note_tokens(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *ids)
 {
+    bool history = t->slots[q->slot].start.sampling.keep_history;
     bool keep = t->slots[q->slot].start.sampling.repetition_penalty != 1;
     for (int32_t i = 0; i < q->n_tokens; i++) {
         int32_t row = TSR_TOKEN_OF_ROW(ids[i]); /* the mapping is its own inverse */
         if (ids[i] < 0 && (row >= t->n_row_ids || t->row_ids[row] < 0)) return lost("a token of row", row);
         if (keep) TSR_TRY(add_seen(t, q->slot, tsr_slot_table_token(t, ids[i])));
+        if (history) TSR_TRY(add_history(t, q->slot, tsr_slot_table_token(t, ids[i])));
     }
     return TSR_OK;
 }

@@ -2,8 +2,9 @@
  * parameters.
  *
  * Changed by step records alone, through one function, so that it is the same on every rank. A page belongs
- * to one slot at most; the table checks it. Sequences with a repetition penalty keep the set of their ids.
- * Local, not thread-safe. Allocates only for the id sets, when they grow.
+ * to one slot at most; the table checks it. Sequences with a repetition penalty keep the set of their
+ * ids, those whose sampling asks for it all ids in order.
+ * Local, not thread-safe. Allocates only for these, when they grow.
  */
 #ifndef TSR_RUNTIME_SLOT_TABLE_H
 #define TSR_RUNTIME_SLOT_TABLE_H
@@ -21,6 +22,8 @@ typedef struct tsr_slot {
     tsr_record_start start;
     const int32_t *seen; /* [n_seen] distinct ids of the sequence, with a repetition penalty only */
     int32_t n_seen;
+    const int32_t *history; /* [n_history] all ids of the sequence, where its sampling keeps them */
+    int32_t n_history;
 } tsr_slot;
 
 typedef struct tsr_slot_table tsr_slot_table;

@@ -3,16 +3,21 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
+#include "layers/prefix.h"
 
 struct tsr_step_builder {
     tsr_step_limits limits;
     const tsr_rope *ropes;
     int64_t n_ropes;
     int32_t *ids, *positions, *sequence, *row_tokens;
+    int32_t *position_rows[2]; /* [max_tokens] each */
     tsr_step_sequence *sequences;
     float **rope; /* [n_ropes] each [max_tokens][dims] */
     tsr_sample_row *rows;
     tsr_step step;
+    const tsr_generation_config *rules;
+    tsr_banned_list banned; /* of all rows */
+    int64_t *banned_from;   /* [max_rows] where those of a row begin */
 };
 
 static tsr_status make(int64_t count, size_t size, void **out)
@@ -28,6 +33,10 @@ static tsr_status make_buffers(tsr_step_builder *b)
     b->ids = p;
     TSR_TRY(make(l->max_tokens, sizeof *b->positions, &p));
     b->positions = p;
+    for (int i = 0; i < 2; i++) {
+        TSR_TRY(make(l->max_tokens, sizeof(int32_t), &p));
+        b->position_rows[i] = p;
+    }
     TSR_TRY(make(l->max_tokens, sizeof *b->sequence, &p));
     b->sequence = p;
     TSR_TRY(make(l->max_sequences, sizeof *b->sequences, &p));
@@ -36,6 +45,8 @@ static tsr_status make_buffers(tsr_step_builder *b)
     b->row_tokens = p;
     TSR_TRY(make(l->max_rows, sizeof *b->rows, &p));
     b->rows = p;
+    TSR_TRY(make(l->max_rows, sizeof *b->banned_from, &p));
+    b->banned_from = p;
     TSR_TRY(make(b->n_ropes, sizeof *b->rope, &p));
     b->rope = p;
     for (int64_t i = 0; i < b->n_ropes; i++) {
@@ -62,6 +73,7 @@ tsr_status tsr_step_builder_create(const tsr_step_limits *limits, const tsr_rope
     }
     b->step = (tsr_step){.ids = b->ids,
                          .positions = b->positions,
+                         .position_rows = {b->position_rows[0], b->position_rows[1]},
                          .sequence = b->sequence,
                          .rows = b->row_tokens,
                          .sequences = b->sequences,
@@ -78,32 +90,42 @@ void tsr_step_builder_destroy(tsr_step_builder **builder)
     tsr_free(b->rope);
     tsr_free(b->ids);
     tsr_free(b->positions);
+    tsr_free(b->position_rows[0]);
+    tsr_free(b->position_rows[1]);
     tsr_free(b->sequence);
     tsr_free(b->sequences);
     tsr_free(b->row_tokens);
     tsr_free(b->rows);
+    tsr_free(b->banned.ids);
+    tsr_free(b->banned_from);
     tsr_free(b);
     *builder = NULL;
 }
 
-static void add_token(tsr_step_builder *b, int32_t t, int32_t position, int32_t prompt_length)
+static void add_token(tsr_step_builder *b, int32_t t, int32_t position, const tsr_record_start *start)
 {
-    int64_t length = tsr_max(prompt_length, (int64_t)position + 1);
+    tsr_prefix prefix = {start->prefix_length, start->mask_position};
+    int32_t first = tsr_prefix_first_row(&prefix, position),
+            second = tsr_prefix_second_row(&prefix, position);
+    b->position_rows[0][t] = first;
+    b->position_rows[1][t] = second;
     b->positions[t] = position;
     for (int64_t i = 0; i < b->n_ropes; i++) {
         int dims = b->ropes[i].dims;
         float *angles = b->rope[i] + (int64_t)t * dims;
-        tsr_rope_angles(&b->ropes[i], position, length, angles, angles + dims / 2);
+        int64_t length = tsr_rope_length(&b->ropes[i], position, start->prompt_length);
+        tsr_rope_angles_of_rows(&b->ropes[i], first, second, length, angles, angles + dims / 2);
     }
 }
 
 static void add_sequence(tsr_step_builder *b, int32_t index, const tsr_record_sequence *q,
                          int32_t first_token, const tsr_slot *slot)
 {
-    b->sequences[index] = (tsr_step_sequence){first_token, q->n_tokens, q->position, slot->pages};
+    b->sequences[index] =
+        (tsr_step_sequence){first_token, q->n_tokens, q->position, slot->pages, slot->start.prefix_length};
     for (int32_t i = 0; i < q->n_tokens; i++) {
         b->sequence[first_token + i] = index;
-        add_token(b, first_token + i, q->position + i, slot->start.prompt_length);
+        add_token(b, first_token + i, q->position + i, &slot->start);
     }
 }
 
@@ -121,10 +143,31 @@ static void add_row(tsr_step_builder *b, int32_t index, const tsr_record_row *ro
                          .n_seen = slot->n_seen};
 }
 
-void tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record, const tsr_slot_table *slots,
-                            const tsr_step **step, const tsr_sample_row **rows)
+void tsr_step_builder_set_rules(tsr_step_builder *b, const tsr_generation_config *rules)
+{
+    b->rules = rules;
+}
+
+static tsr_status apply_rules(tsr_step_builder *b, int32_t index, const tsr_slot *slot)
+{
+    tsr_sample_row *row = &b->rows[index];
+    int32_t forced;
+    b->banned_from[index] = b->banned.n;
+    if (!b->rules || row->kind != TSR_ROW_SAMPLE) return TSR_OK;
+    tsr_text_so_far text = {slot->history, slot->n_history, slot->start.prompt_length, (int32_t)row->draw};
+    TSR_TRY(tsr_token_rules_apply(b->rules, &slot->start.sampling, &text, &b->banned, &forced));
+    row->n_banned = (int32_t)(b->banned.n - b->banned_from[index]);
+    row->forced = forced >= 0;
+    if (row->forced) row->target = forced;
+    return TSR_OK;
+}
+
+tsr_status tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record,
+                                  const tsr_slot_table *slots, const tsr_step **step,
+                                  const tsr_sample_row **rows)
 {
     int32_t token = 0;
+    b->banned.n = 0;
     for (int32_t i = 0; i < record->n_sequences; i++) {
         const tsr_record_sequence *q = &record->sequences[i];
         add_sequence(b, i, q, token, tsr_slot_table_get(slots, q->slot));
@@ -133,11 +176,16 @@ void tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record, 
     for (int32_t t = 0; t < record->n_tokens; t++) b->ids[t] = tsr_slot_table_token(slots, record->ids[t]);
     for (int32_t i = 0; i < record->n_rows; i++) {
         const tsr_record_row *row = &record->rows[i];
-        add_row(b, i, row, tsr_slot_table_get(slots, record->sequences[row->sequence].slot));
+        const tsr_slot *slot = tsr_slot_table_get(slots, record->sequences[row->sequence].slot);
+        add_row(b, i, row, slot);
+        TSR_TRY(apply_rules(b, i, slot));
     }
+    for (int32_t i = 0; i < record->n_rows; i++)
+        if (b->rows[i].n_banned > 0) b->rows[i].banned = b->banned.ids + b->banned_from[i];
     b->step.n_tokens = record->n_tokens;
     b->step.n_sequences = record->n_sequences;
     b->step.n_rows = record->n_rows;
     *step = &b->step;
     *rows = b->rows;
+    return TSR_OK;
 }

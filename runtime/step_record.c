@@ -208,6 +208,8 @@ static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *
     for (int32_t i = 0; i < r->n_starts; i++) {
         const tsr_record_start *s = &r->starts[i];
         if (!within(s->prompt_length, 1, l->max_context)) return bad("prompt length", s->prompt_length);
+        if (!within(s->prefix_length, 0, s->prompt_length)) return bad("prefix length", s->prefix_length);
+        if (!within(s->mask_position, 0, s->prompt_length)) return bad("mask position", s->mask_position);
         if (!within(s->n_top, 0, TSR_MAX_TOP)) return bad("list length", s->n_top);
         if (!within(s->n_prompt_top, 0, TSR_MAX_TOP)) return bad("list length", s->n_prompt_top);
         if (s->reserved != 0) return bad("reserved field", s->reserved);

@@ -44,6 +44,8 @@ typedef enum tsr_record_kind {
 typedef struct tsr_record_start {
     tsr_sampling sampling;
     int32_t prompt_length;
+    int32_t prefix_length; /* see layers/prefix.h; 0: a plain text */
+    int32_t mask_position;
     int32_t n_top;        /* for its SAMPLE and TOP rows */
     int32_t n_prompt_top; /* for its SCORE rows */
     int32_t reserved;     /* 0 */

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "layers/cpu/pack.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -129,17 +130,47 @@ static tsr_status compute_rows(const tsr_weight_info *info, int64_t begin, int64
     return TSR_OK;
 }
 
+/* As tsr_view_read, each row multiplied by the weight's scale, or divided by its length; rows of zeros stay. */
+static tsr_status read_scaled_rows(const tsr_weight_info *info, const tsr_source *source, const char *prefix,
+                                   int64_t begin, int64_t end, tsr_dtype as, char *out)
+{
+    int64_t cols = info->cols;
+    void *p;
+    TSR_TRY(tsr_alloc((end - begin) * cols * (int64_t)sizeof(float), "a loading buffer", &p));
+    float *rows = p;
+    tsr_status s = tsr_view_read_f32(info->view, source, prefix, begin, end, rows);
+    for (int64_t r = 0; r < end - begin && s == TSR_OK; r++) {
+        float *row = rows + r * cols;
+        double squares = 0;
+        for (int64_t c = 0; c < cols; c++) squares += (double)row[c] * row[c];
+        double length = fmax(sqrt(squares), 1e-12);
+        double factor = (info->scale != 0 ? (double)info->scale : 1) / (info->unit_rows ? length : 1);
+        for (int64_t c = 0; c < cols; c++) row[c] = (float)(row[c] * factor);
+        tsr_from_f32(as, row, out + r * cols * tsr_dtype_bytes(as), cols);
+    }
+    tsr_free(p);
+    return s;
+}
+
+tsr_status tsr_weights_rows(const tsr_model *model, const tsr_source *source, tsr_weight i, int64_t begin,
+                            int64_t end, tsr_dtype as, void *out)
+{
+    const tsr_weight_info *info = &model->weights[i];
+    const char *prefix = model->name_prefix;
+    if (info->rule) return compute_rows(info, begin, end, as, out);
+    if (info->unit_rows || info->scale != 0)
+        return read_scaled_rows(info, source, prefix, begin, end, as, out);
+    return tsr_view_read(info->view, source, prefix, begin, end, as, out);
+}
+
 static tsr_status fill_part(const fill_job *job, tsr_weight i, int64_t part, void *buffer)
 {
     const tsr_weight_data *d = &job->weights->data[i];
     int64_t per = rows_per_part(d), begin = part * per, end = tsr_min(begin + per, d->rows);
     bool in_place = d->pack == TSR_PACK_ROWS;
     char *rows = in_place ? (char *)d->data + begin * d->cols * tsr_dtype_bytes(d->dtype) : buffer;
-    const tsr_weight_info *info = &job->model->weights[i];
-    if (info->rule)
-        TSR_TRY(compute_rows(info, begin, end, d->dtype, rows));
-    else if (job->source)
-        TSR_TRY(tsr_view_read(info->view, job->source, job->model->name_prefix, begin, end, d->dtype, rows));
+    if (job->source || job->model->weights[i].rule)
+        TSR_TRY(tsr_weights_rows(job->model, job->source, i, begin, end, d->dtype, rows));
     else
         random_rows(job, i, begin, end, d->dtype, rows);
     if (!in_place) pack_rows(d, begin, end, rows);

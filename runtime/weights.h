@@ -33,4 +33,8 @@ tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *s
 /* All weights of the whole model are in the source with the right shapes: reads no data. */
 tsr_status tsr_weights_check(const tsr_model *model, const tsr_source *source);
 
+/* Rows begin .. end - 1 of a weight as a kernel is to find them: read and scaled, or computed. out is row-major. */
+tsr_status tsr_weights_rows(const tsr_model *model, const tsr_source *source, tsr_weight i, int64_t begin,
+                            int64_t end, tsr_dtype as, void *out);
+
 #endif

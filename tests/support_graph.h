@@ -35,6 +35,7 @@ typedef struct plain_run {
     const tsr_source *source;
     const int *ids;
     int n_ranks, n_tokens;
+    tsr_prefix prefix; /* as the model's rules find it in the ids; none if they find none */
 } plain_run;
 
 static inline void *plain_alloc(int64_t count, size_t size)
@@ -69,6 +70,13 @@ static inline const double *plain_weight(plain_run *run, int rank, tsr_weight w)
         fail_msg("%s: %s", info->name, tsr_error_text());
     *slot = plain_alloc(info->rows * info->cols, sizeof **slot);
     for (int64_t i = 0; i < info->rows * info->cols; i++) (*slot)[i] = narrow[i];
+    for (int64_t i = 0; i < info->rows * info->cols && info->scale != 0; i++)
+        (*slot)[i] *= (double)info->scale;
+    for (int64_t r = 0; r < info->rows && info->unit_rows; r++) {
+        double squares = 0;
+        for (int64_t c = 0; c < info->cols; c++) squares += pow((*slot)[r * info->cols + c], 2);
+        for (int64_t c = 0; c < info->cols; c++) (*slot)[r * info->cols + c] /= sqrt(squares);
+    }
     free(narrow);
     return *slot;
 }
@@ -106,7 +114,10 @@ static inline void plain_embed(plain_run *run, int rank, const tsr_node *n)
     const double *w = plain_weight(run, rank, n->weight[0]);
     for (int t = 0; t < run->n_tokens; t++) {
         bool by_id = n->attrs.embed.index == TSR_EMBED_IDS;
-        int64_t row = (by_id ? run->ids[t] : t + n->attrs.embed.offset) - n->attrs.embed.first_row;
+        int64_t at = t;
+        if (n->attrs.embed.index == TSR_EMBED_FIRST_ROW) at = tsr_prefix_first_row(&run->prefix, t);
+        if (n->attrs.embed.index == TSR_EMBED_SECOND_ROW) at = tsr_prefix_second_row(&run->prefix, t);
+        int64_t row = (by_id ? run->ids[t] : at + n->attrs.embed.offset) - n->attrs.embed.first_row;
         bool here = row >= 0 && row < table->rows;
         double *out = plain_row(run, rank, n->out[0], t);
         for (int64_t c = 0; c < table->cols; c++)
@@ -162,7 +173,8 @@ static inline void plain_rope(plain_run *run, int rank, const tsr_node *n)
     bool halves = n->attrs.rope.style == TSR_ROPE_HALF;
     float *cosine = plain_alloc(half, sizeof(float)), *sine = plain_alloc(half, sizeof(float));
     for (int t = 0; t < run->n_tokens; t++) {
-        tsr_rope_angles(table, t, run->n_tokens, cosine, sine);
+        tsr_rope_angles_of_rows(table, tsr_prefix_first_row(&run->prefix, t),
+                                tsr_prefix_second_row(&run->prefix, t), run->n_tokens, cosine, sine);
         for (int h = 0; h < n->attrs.rope.heads; h++) {
             const double *x = plain_row(run, rank, n->in[0], t) + h * head_dim;
             double *out = plain_row(run, rank, n->out[0], t) + h * head_dim;
@@ -205,18 +217,19 @@ static inline void plain_attend(const plain_run *run, int rank, const tsr_node *
     int kv = (n->attrs.attention.first_head + head) / n->attrs.attention.group - n->attrs.attention.first_kv;
     long window = n->attrs.attention.window;
     int first = window && t + 1 > window ? (int)(t + 1 - window) : 0;
+    int end = t + 1 > run->prefix.length ? t + 1 : run->prefix.length;
     const double *q = plain_row(run, rank, n->in[0], t) + head * d;
     double *out = plain_row(run, rank, n->out[0], t) + head * e, top = -INFINITY, total = 0;
     assert_in_range(kv, 0, n->attrs.attention.kv_heads - 1);
-    for (int j = first; j <= t; j++) {
+    for (int j = first; j < end; j++) {
         const double *k = plain_row(run, rank, n->in[1], j) + kv * d;
         score[j] = n->attrs.attention.alibi == 0 ? 0 : plain_bias(&n->attrs, head, j);
         for (int i = 0; i < d; i++) score[j] += n->attrs.attention.scale * q[i] * k[i];
         top = fmax(top, score[j]);
     }
-    for (int j = first; j <= t; j++) total += score[j] = exp(score[j] - top);
+    for (int j = first; j < end; j++) total += score[j] = exp(score[j] - top);
     for (int i = 0; i < e; i++) out[i] = 0;
-    for (int j = first; j <= t; j++)
+    for (int j = first; j < end; j++)
         for (int i = 0; i < e; i++)
             out[i] += score[j] / total * (plain_row(run, rank, n->in[2], j) + kv * e)[i];
 }
@@ -310,6 +323,8 @@ static inline void plain_run_graphs(plain_run *run, tsr_graph *const *graphs, in
 {
     assert_in_range(n_ranks, 1, PLAIN_RANKS);
     *run = (plain_run){.source = source, .ids = ids, .n_ranks = n_ranks, .n_tokens = n_tokens};
+    if (tsr_prefix_find(&graphs[0]->model->prefix, ids, n_tokens, &run->prefix) != TSR_OK)
+        run->prefix = (tsr_prefix){0, 0};
     for (int r = 0; r < n_ranks; r++) {
         assert_int_equal(graphs[r]->n_nodes, graphs[0]->n_nodes);
         run->graphs[r] = graphs[r];

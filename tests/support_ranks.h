@@ -70,6 +70,7 @@ typedef struct rank_thread {
 
 static tsr_status run_chunk(rank_run *run, tsr_executor *e, const tsr_model *local, int at, int n)
 {
+    static const int32_t zeros[MAX_TEST_TOKENS];
     int32_t positions[MAX_TEST_TOKENS], sequence[MAX_TEST_TOKENS] = {0}, rows[MAX_TEST_TOKENS],
                                         pages[MAX_TEST_TOKENS];
     float *tables[8];
@@ -90,6 +91,7 @@ static tsr_status run_chunk(rank_run *run, tsr_executor *e, const tsr_model *loc
                      .n_rows = n,
                      .ids = run->ids + at,
                      .positions = positions,
+                     .position_rows = {positions, zeros},
                      .sequence = sequence,
                      .rows = rows,
                      .sequences = &s,

@@ -27,7 +27,7 @@ static inline tsr_status parse(const char *json, tsr_tokenizer **out)
     if (tsr_json_parse(json, (int64_t)strlen(json), "tokenizer.json", &doc) != TSR_OK)
         fail_msg("%s", tsr_error_text());
     tsr_status s = tsr_tokenizer_create(out);
-    if (s == TSR_OK) s = tsr_tokenizer_from_json(&doc, *out);
+    if (s == TSR_OK) s = tsr_tokenizer_from_json(&doc, &(tsr_json){0}, *out);
     if (s != TSR_OK) tsr_tokenizer_destroy(out);
     tsr_json_free(&doc);
     return s;

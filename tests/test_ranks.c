@@ -13,7 +13,9 @@
 
 enum { N_TOKENS = 61 };
 
-static char instances[64][512];
+enum { MAX_INSTANCES = 256 };
+
+static char instances[MAX_INSTANCES][512];
 static int n_instances;
 
 static int list_instances(void **state)
@@ -21,7 +23,7 @@ static int list_instances(void **state)
     (void)state;
     DIR *d = opendir(TSR_TEST_DATA "/oracle");
     assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d)) && n_instances < 64;) {
+    for (struct dirent *e; (e = readdir(d)) && n_instances < MAX_INSTANCES;) {
         char path[700];
         snprintf(path, sizeof path, "%s/oracle/%s/config.json", TSR_TEST_DATA, e->d_name);
         FILE *f = fopen(path, "r");

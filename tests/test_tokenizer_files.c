@@ -104,6 +104,15 @@ static void a_configuration_adds_to_sentencepiece(void **state)
     assert_non_null(strstr(tsr_error_text(), "tokenizer_config.json"));
     write_file(dir, "tokenizer.model", "IQ== 0\nIg== 1\n");
     assert_int_equal(tsr_tokenizer_load(dir, &t), TSR_ERR_FORMAT);
+    assert_non_null(strstr(tsr_error_text(), "a file of ranks for tokenizer_class \"none\""));
+    write_file(dir, "tokenizer_config.json", "{\"tokenizer_class\":\"QWenTokenizer\"}");
+    assert_int_equal(tsr_tokenizer_load(dir, &t), TSR_ERR_FORMAT);
+    assert_non_null(strstr(tsr_error_text(), "tokenizer.model: the byte 0x00 is no token"));
+    write_file(dir, "tokenizer.model", "IQ== 0\nIg=x 1\n");
+    assert_int_equal(tsr_tokenizer_load(dir, &t), TSR_ERR_FORMAT);
+    assert_non_null(strstr(tsr_error_text(), "tokenizer.model: line 2 must be a token in base64"));
+    write_file(dir, "tokenizer.model", "IQ 0\n");
+    assert_int_equal(tsr_tokenizer_load(dir, &t), TSR_ERR_FORMAT);
     assert_non_null(strstr(tsr_error_text(), "tokenizer.model: not a SentencePiece model"));
     remove_dir(dir);
 }
@@ -112,7 +121,11 @@ static void what_is_wrong_is_named(void **state)
 {
     static const char *const cases[][2] = {
         {"{}", "tokenizer.json: model: the model is missing"},
-        {"{\"model\":{\"type\":\"Unigram\"}}", "unknown model \"Unigram\"; we have BPE"},
+        {"{\"model\":{\"type\":\"WordLevel\"}}", "unknown model \"WordLevel\"; we have BPE and Unigram"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", "vocab[0] must be [piece, score]"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1],[\"a\",2]]}}", "has two ids, 0 and 1"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1]],\"unk_id\":1}}", "\"unk_id\" must lie in"},
+        {"{\"model\":{\"type\":\"Unigram\"}}", "\"vocab\" has no pieces"},
         {"{\"version\":\"2.0\"," SMALL "}", "\"version\" must be 1.0"},
         {"{" MODEL("\"a\":0,\"b\":0", "") "}", "id 0 belongs to two pieces"},
         {"{" MODEL("\"a\":-1", "") "}", "has id -1"},

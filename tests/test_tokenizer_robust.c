@@ -31,7 +31,7 @@ static tsr_status from_json(const char *data, int64_t n, tsr_tokenizer *t)
 {
     tsr_json doc;
     TSR_TRY(tsr_json_parse(data, n, "tokenizer.json", &doc));
-    tsr_status status = tsr_tokenizer_from_json(&doc, t);
+    tsr_status status = tsr_tokenizer_from_json(&doc, &(tsr_json){0}, t);
     tsr_json_free(&doc);
     return status;
 }

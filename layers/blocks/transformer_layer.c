@@ -24,16 +24,16 @@ tsr_status tsr_attention_load_fused(tsr_model *m, const char *scope, const char 
     return tsr_fused_part(m, &fused, groups, q + kv, kv, "v", &a->v);
 }
 
-static tsr_status rotate(tsr_graph *g, tsr_value x, int heads, const tsr_attention_block *a, tsr_value *out)
+static tsr_status rotate(tsr_graph *g, tsr_value x, int heads, const tsr_attention_block *a, int rope,
+                         tsr_value *out)
 {
-    if (a->rope == TSR_NONE) {
+    if (rope == TSR_NONE) {
         *out = x;
         return TSR_OK;
     }
-    if (a->rope < 0 || a->rope >= g->model->n_ropes)
-        return tsr_fail(TSR_ERR_INTERNAL, "no rope table %d", a->rope);
-    int dims = g->model->ropes[a->rope].dims;
-    return tsr_graph_rope(g, x, heads, a->spec.head_dim, dims, a->rope_style, a->rope, out);
+    if (rope < 0 || rope >= g->model->n_ropes) return tsr_fail(TSR_ERR_INTERNAL, "no rope table %d", rope);
+    int dims = g->model->ropes[rope].dims;
+    return tsr_graph_rope(g, x, heads, a->spec.head_dim, dims, a->rope_style, rope, out);
 }
 
 static tsr_status project_input(tsr_graph *g, tsr_value x, const tsr_projection *p, float clamp,
@@ -49,8 +49,8 @@ tsr_status tsr_self_attention(tsr_graph *g, tsr_value x, const tsr_attention_blo
     TSR_TRY(project_input(g, x, &a->q, a->clamp, &q));
     TSR_TRY(project_input(g, x, &a->k, a->clamp, &k));
     TSR_TRY(project_input(g, x, &a->v, a->clamp, &v));
-    TSR_TRY(rotate(g, q, a->spec.heads, a, &q));
-    TSR_TRY(rotate(g, k, a->spec.kv_heads, a, &k));
+    TSR_TRY(rotate(g, q, a->spec.heads, a, a->rope, &q));
+    TSR_TRY(rotate(g, k, a->spec.kv_heads, a, a->own_k_rope ? a->k_rope : a->rope, &k));
     TSR_TRY(tsr_graph_attention(g, q, k, v, &a->spec, &y));
     return tsr_project(g, y, &a->out, out);
 }
@@ -69,15 +69,26 @@ tsr_status tsr_mlp(tsr_graph *g, tsr_value x, const tsr_mlp_block *mlp, tsr_valu
     return tsr_project(g, h, &mlp->down, out);
 }
 
+/* What a branch is added to: its input x, or that normed (n), or normed in another way. */
+static tsr_status residual(tsr_graph *g, tsr_value x, tsr_value n, const tsr_layer_block *l, int index,
+                           tsr_value *out)
+{
+    if (l->own_residual_norms) return tsr_normalize(g, x, &l->residual[index], out);
+    *out = l->normed_residual ? n : x;
+    return TSR_OK;
+}
+
 static tsr_status pre_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)
 {
     tsr_value n, branch, y;
     TSR_TRY(tsr_normalize(g, x, &l->norm[0], &n));
     TSR_TRY(tsr_self_attention(g, n, &l->attention, &branch));
-    TSR_TRY(tsr_graph_add(g, l->normed_residual ? n : x, branch, &y));
+    TSR_TRY(residual(g, x, n, l, 0, &x));
+    TSR_TRY(tsr_graph_add(g, x, branch, &y));
     TSR_TRY(tsr_normalize(g, y, &l->norm[1], &n));
     TSR_TRY(tsr_mlp(g, n, &l->mlp, &branch));
-    return tsr_graph_add(g, l->normed_residual ? n : y, branch, out);
+    TSR_TRY(residual(g, y, n, l, 1, &y));
+    return tsr_graph_add(g, y, branch, out);
 }
 
 static tsr_status sandwich(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)

@@ -9,7 +9,8 @@
  * In the parallel orders attention and MLP are added to each other first, so that ranks which hold parts of
  * both sums owe one all-reduce for the two.
  *
- * With `normed_residual` PRE is n = N1 x; y = n + A n; m = N2 y; out = m + M m.
+ * With `normed_residual` PRE is n = N1 x; y = n + A n; m = N2 y; out = m + M m; and with `own_residual_norms` the
+ * residuals n and m are R1 x and R2 y.
  *
  * A: q, k, v = projections of its input, clamped if there is a limit; q and k rotated if there is a rope;
  * attention; projection `out`.
@@ -32,7 +33,9 @@ typedef enum tsr_layer_order {
 typedef struct tsr_attention_block {
     tsr_projection q, k, v, out;
     tsr_attention_spec spec;
-    int rope; /* table of the model, or TSR_NONE; its dims are the rotated ones */
+    int rope;   /* table of the model, or TSR_NONE; its dims are the rotated ones */
+    int k_rope; /* the table of the keys, if they have their own */
+    bool own_k_rope;
     tsr_rope_style rope_style;
     float clamp; /* q, k and v are held within +-clamp; 0: they are not */
 } tsr_attention_block;
@@ -45,8 +48,10 @@ typedef struct tsr_mlp_block {
 
 typedef struct tsr_layer_block {
     tsr_layer_order order;
-    bool normed_residual;     /* PRE only */
-    tsr_norm_weights norm[4]; /* the last two are those of SANDWICH */
+    bool normed_residual; /* PRE only */
+    bool own_residual_norms;
+    tsr_norm_weights residual[2]; /* R1 and R2 */
+    tsr_norm_weights norm[4];     /* the last two are those of SANDWICH */
     tsr_attention_block attention;
     tsr_mlp_block mlp;
 } tsr_layer_block;

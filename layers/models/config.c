@@ -53,14 +53,19 @@ tsr_status tsr_config_rotary_fraction(tsr_object config, const char *keys, doubl
     return tsr_object_number(parameters, "partial_rotary_factor", *out, 0, 1, out);
 }
 
+tsr_status tsr_config_check_rotary_dims(tsr_object config, int64_t dims, int64_t head_dim, int64_t least)
+{
+    if (dims >= least && dims + dims % 2 <= head_dim) return TSR_OK;
+    return tsr_fail(TSR_ERR_FORMAT,
+                    "%s: %lld rotated dimensions in heads of %lld: need an even number of %lld or more",
+                    config.where, (long long)dims, (long long)head_dim, (long long)(least < 2 ? 2 : least));
+}
+
 tsr_status tsr_config_rope(tsr_object config, tsr_model *m, int64_t dims, int64_t head_dim,
                            const char *theta_keys, int *out)
 {
     tsr_rope rope;
-    if (dims < 1 || dims + dims % 2 > head_dim)
-        return tsr_fail(TSR_ERR_FORMAT,
-                        "%s: %lld rotated dimensions in heads of %lld: need an even number of 2 or more",
-                        config.where, (long long)dims, (long long)head_dim);
+    TSR_TRY(tsr_config_check_rotary_dims(config, dims, head_dim, 1));
     TSR_TRY(tsr_rope_from_config(m->arena, config, (int)dims, theta_keys, 10000.0, m->max_positions, &rope));
     return tsr_model_add_rope(m, &rope, out);
 }

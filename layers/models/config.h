@@ -26,6 +26,9 @@ tsr_status tsr_config_check_kv_heads(tsr_object config, int64_t heads, int64_t k
  * `keys`. */
 tsr_status tsr_config_rotary_fraction(tsr_object config, const char *keys, double fallback, double *out);
 
+/* `dims` of `head_dim` dimensions are rotated in pairs; there must be at least `least`. */
+tsr_status tsr_config_check_rotary_dims(tsr_object config, int64_t dims, int64_t head_dim, int64_t least);
+
 /* Reads the rotary settings for the first `dims` of `head_dim` dimensions and adds the table to the model. */
 tsr_status tsr_config_rope(tsr_object config, tsr_model *m, int64_t dims, int64_t head_dim,
                            const char *theta_keys, int *out);

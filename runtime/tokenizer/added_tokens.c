@@ -123,6 +123,14 @@ tsr_status tsr_added_tokens_load(tsr_added_tokens *a, const char *where, const j
     return TSR_OK;
 }
 
+void tsr_added_tokens_stand_alone(tsr_added_tokens *a)
+{
+    for (int64_t i = 0; i < a->count; i++) {
+        a->token[i].alone = a->token[i].single_word;
+        a->token[i].single_word = false;
+    }
+}
+
 /* The normalized form of a normalized token; the content of any other. */
 static tsr_status decode_form(tsr_added_tokens *a, tsr_added_token *t, const tsr_components *normalizers,
                               tsr_work *work)
@@ -149,12 +157,13 @@ static tsr_status build_trie(tsr_added_tokens *a, bool normalized, tsr_trie **ou
 {
     int64_t bytes = 0;
     for (int64_t i = 0; i < a->count; i++)
-        if (a->token[i].normalized == normalized) bytes += a->token[i].decoded_length;
+        if (a->token[i].normalized == normalized && !a->token[i].hidden) bytes += a->token[i].decoded_length;
     if (bytes == 0) return TSR_OK;
     TSR_TRY(tsr_trie_create(bytes, out));
     for (int64_t i = 0; i < a->count; i++) {
         const tsr_added_token *t = &a->token[i];
-        if (t->normalized == normalized) tsr_trie_add(*out, t->decoded, t->decoded_length, (int32_t)i);
+        if (t->normalized == normalized && !t->hidden)
+            tsr_trie_add(*out, t->decoded, t->decoded_length, (int32_t)i);
     }
     return TSR_OK;
 }
@@ -234,6 +243,7 @@ tsr_status tsr_added_tokens_split(const tsr_added_tokens *a, bool normalized, co
         const tsr_added_token *t = &a->token[place];
         int64_t begin = at, end = at += length;
         if (t->single_word && beside_word(text, n, begin, end)) continue;
+        if (t->alone && ((begin > 0 && text[begin - 1] != ' ') || (end < n && text[end] != ' '))) continue;
         if (t->lstrip) begin = strip_left(text, begin, done);
         if (t->rstrip) end = strip_right(text, end, n);
         if (done < begin) TSR_TRY(tsr_pieces_add(out, done, begin, -1, at_start && done == 0));

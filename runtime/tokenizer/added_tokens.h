@@ -20,6 +20,8 @@ typedef struct tsr_added_token {
     bool special;        /* left out of decoded text on request */
     bool normalized;     /* found after normalization, in normalized form */
     bool single_word;    /* found only where no word character is beside it */
+    bool alone;          /* found only where nothing but blanks is beside it */
+    bool hidden;         /* never found in a text: an id to be decoded, or put around texts */
     bool lstrip, rstrip; /* takes the white space to its left, right */
     const char *decoded; /* [decoded_length] what the decoder is given: the normalized form */
     int32_t decoded_length;
@@ -41,6 +43,8 @@ tsr_status tsr_added_tokens_add(tsr_added_tokens *a, const char *where, const ts
 tsr_status tsr_added_tokens_load(tsr_added_tokens *a, const char *where, const json_t *list);
 /* Reads the flags and the content of one entry; strings are borrowed from the JSON. */
 tsr_status tsr_added_token_read(tsr_object o, tsr_added_token *out);
+/* Turns single_word into `alone` for all, which is how the classes of transformers without a tokenizer.json read it. */
+void tsr_added_tokens_stand_alone(tsr_added_tokens *a);
 /* After the last one: prepares finding and decoding. */
 tsr_status tsr_added_tokens_finish(tsr_added_tokens *a, const tsr_components *normalizers);
 

@@ -68,6 +68,7 @@ tsr_status tsr_hold_text(tsr_decode_stage *stage, const char *bytes, int64_t n);
 
 /* The rows: decoder_bytes.c, decoder_tokens.c, decoder_text.c, sentencepiece_decoder.c. */
 extern const tsr_decoder_kind tsr_decoder_byte_level, tsr_decoder_byte_fallback;
+extern const tsr_decoder_kind tsr_decoder_bytes; /* the pieces are the bytes; not in a tokenizer.json */
 extern const tsr_decoder_kind tsr_decoder_metaspace, tsr_decoder_bpe, tsr_decoder_word_piece,
     tsr_decoder_joined;
 extern const tsr_decoder_kind tsr_decoder_fuse, tsr_decoder_strip, tsr_decoder_replace;

@@ -32,16 +32,22 @@ static tsr_status pass_lossy(tsr_decode_stage *s, const char *text, int64_t n)
     return tsr_pass_text(s, text + good, n - good);
 }
 
+/* Passes on the bytes up to the last character that is complete. */
+static tsr_status pass_complete(tsr_decode_stage *s)
+{
+    int64_t complete = tsr_utf8_complete_prefix(s->bytes.data, s->bytes.length);
+    TSR_TRY(pass_lossy(s, s->bytes.data, complete));
+    drop_front(&s->bytes, complete);
+    return TSR_OK;
+}
+
 /* ByteLevel: the bytes of all tokens are one text; a token with a character outside the alphabet gives its
  * own. */
 static tsr_status byte_level_end(tsr_decode_stage *s)
 {
     TSR_TRY(tsr_alphabet_to_bytes(s->held.data, s->held.length, &s->bytes));
     tsr_text_clear(&s->held);
-    int64_t complete = tsr_utf8_complete_prefix(s->bytes.data, s->bytes.length);
-    TSR_TRY(pass_lossy(s, s->bytes.data, complete));
-    drop_front(&s->bytes, complete);
-    return TSR_OK;
+    return pass_complete(s);
 }
 
 static tsr_status byte_level_finish(tsr_decode_stage *s)
@@ -52,6 +58,17 @@ static tsr_status byte_level_finish(tsr_decode_stage *s)
 
 const tsr_decoder_kind tsr_decoder_byte_level = {
     {"ByteLevel", NULL, NULL}, tsr_hold_text, byte_level_end, byte_level_finish};
+
+/* The same for pieces that are the bytes themselves. */
+static tsr_status bytes_end(tsr_decode_stage *s)
+{
+    TSR_TRY(tsr_text_append(&s->bytes, s->held.data, s->held.length));
+    tsr_text_clear(&s->held);
+    return pass_complete(s);
+}
+
+const tsr_decoder_kind tsr_decoder_bytes = {
+    {"Bytes", NULL, NULL}, tsr_hold_text, bytes_end, byte_level_finish};
 
 static int hex_value(char c)
 {

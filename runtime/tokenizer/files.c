@@ -41,6 +41,55 @@ tsr_status tsr_tokenizer_read_config(const char *dir, tsr_json *out)
     return status;
 }
 
+/* {"content": id, ..} as the entries of an added_tokens_decoder. */
+static tsr_status add_entries(const json_t *added, json_t *decoder)
+{
+    const char *content;
+    json_t *id;
+    json_object_foreach((json_t *)added, content, id)
+    {
+        char key[24];
+        if (!json_is_integer(id))
+            return tsr_fail(TSR_ERR_FORMAT, "added_tokens.json: token \"%.40s\" has %s for its id", content,
+                            tsr_json_type_name(id));
+        snprintf(key, sizeof key, "%lld", (long long)json_integer_value(id));
+        json_t *entry = json_pack("{s:s}", "content", content);
+        if (!entry || json_object_set_new(decoder, key, entry) != 0)
+            return tsr_fail(TSR_ERR_MEMORY, "added_tokens.json: out of memory");
+    }
+    return TSR_OK;
+}
+
+static tsr_status merge_added(const char *dir, tsr_json *config)
+{
+    tsr_json added, empty;
+    if (!config->root) {
+        TSR_TRY(tsr_json_parse("{}", 2, "tokenizer_config.json", &empty));
+        *config = empty;
+    }
+    if (json_object_get(config->root, "added_tokens_decoder")) return TSR_OK;
+    TSR_TRY(tsr_tokenizer_read_json(dir, "added_tokens.json", &added));
+    json_t *decoder = json_object();
+    tsr_status status = decoder ? add_entries(added.root, decoder) : TSR_ERR_MEMORY;
+    tsr_json_free(&added);
+    if (status == TSR_OK && json_object_set(config->root, "added_tokens_decoder", decoder) != 0)
+        status = tsr_fail(TSR_ERR_MEMORY, "added_tokens.json: out of memory");
+    json_decref(decoder);
+    return status;
+}
+
+tsr_status tsr_tokenizer_read_config_and_added(const char *dir, tsr_json *out)
+{
+    char *path;
+    struct stat st;
+    TSR_TRY(tsr_tokenizer_read_config(dir, out));
+    tsr_status status = tsr_tokenizer_path(dir, "added_tokens.json", &path);
+    if (status == TSR_OK && lstat(path, &st) == 0) status = merge_added(dir, out);
+    tsr_free(path);
+    if (status != TSR_OK) tsr_json_free(out);
+    return status;
+}
+
 static tsr_status read_file(int fd, const char *path, char **data, int64_t *n)
 {
     struct stat st;

@@ -1,4 +1,4 @@
-/* format_vocab_merges.c: vocab.json and merges.txt: byte-level BPE, whose other parts the family decides.
+/* format_vocab_merges.c: vocab.json and merges.txt: BPE, nearly always of bytes, whose other parts the family decides.
  *
  * A family is a row: its parts are written as they would stand in a tokenizer.json and read by the same code.
  */
@@ -33,24 +33,73 @@ static const char clip_parts[] =
     "{\"type\":\"Replace\",\"pattern\":{\"String\":\"</w>\"},\"content\":\" \"},"
     "{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":1}]}}";
 
+static const char openai_gpt_parts[] =
+    "{\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
+    "\"strip_accents\":null,\"lowercase\":true},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},"
+    "\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"</w>\"}}";
+
 typedef struct family {
     const char *tokenizer_class; /* without "Fast" at the end */
     const char *parts;
     const char *bos, *eos, *unk, *mask; /* unless the configuration names others; NULL: none */
     bool add_bos, add_eos;
     const char *end_of_word_suffix;
+    const char *front, *back[2]; /* around a text, whatever the configuration says */
 } family;
 
 /* The first row is for classes that have none. */
 static const family families[] = {
-    {"GPT2Tokenizer", gpt2_parts, "<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, false, false,
-     NULL},
-    {"Qwen2Tokenizer", qwen2_parts, NULL, "<|endoftext|>", "<|endoftext|>", NULL, false, false, NULL},
-    {"RobertaTokenizer", gpt2_parts, "<s>", "</s>", "<unk>", "<mask>", true, true, NULL},
-    {"BartTokenizer", gpt2_parts, "<s>", "</s>", "<unk>", "<mask>", true, true, NULL},
-    {"LongformerTokenizer", gpt2_parts, "<s>", "</s>", "<unk>", "<mask>", true, true, NULL},
-    {"CLIPTokenizer", clip_parts, "<|startoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, true, true,
-     "</w>"},
+    {.tokenizer_class = "GPT2Tokenizer",
+     .parts = gpt2_parts,
+     .bos = "<|endoftext|>",
+     .eos = "<|endoftext|>",
+     .unk = "<|endoftext|>"},
+    {.tokenizer_class = "Qwen2Tokenizer",
+     .parts = qwen2_parts,
+     .eos = "<|endoftext|>",
+     .unk = "<|endoftext|>"},
+#define ROBERTA_TOKENS .bos = "<s>", .eos = "</s>", .unk = "<unk>", .mask = "<mask>"
+    {.tokenizer_class = "RobertaTokenizer",
+     .parts = gpt2_parts,
+     ROBERTA_TOKENS,
+     .add_bos = true,
+     .add_eos = true},
+    {.tokenizer_class = "BartTokenizer",
+     .parts = gpt2_parts,
+     ROBERTA_TOKENS,
+     .add_bos = true,
+     .add_eos = true},
+    {.tokenizer_class = "LongformerTokenizer",
+     .parts = gpt2_parts,
+     ROBERTA_TOKENS,
+     .add_bos = true,
+     .add_eos = true},
+    {.tokenizer_class = "CLIPTokenizer",
+     .parts = clip_parts,
+     .bos = "<|startoftext|>",
+     .eos = "<|endoftext|>",
+     .unk = "<|endoftext|>",
+     .add_bos = true,
+     .add_eos = true,
+     .end_of_word_suffix = "</w>"},
+    {.tokenizer_class = "OpenAIGPTTokenizer",
+     .parts = openai_gpt_parts,
+     .unk = "<unk>",
+     .end_of_word_suffix = "</w>"},
+    /* GLM of 2022: a prompt ends in the token that begins the filling. */
+    {.tokenizer_class = "GLMGPT2Tokenizer",
+     .parts = gpt2_parts,
+     .bos = "<|endoftext|>",
+     .eos = "<|endoftext|>",
+     .unk = "<|endoftext|>",
+     .front = "[CLS]",
+     .back = {"<|endoftext|>", "<|startofpiece|>"}},
+    {.tokenizer_class = "GLMRobertaTokenizer",
+     .parts = gpt2_parts,
+     ROBERTA_TOKENS,
+     .front = "<s>",
+     .back = {"</s>", "<|startofpiece|>"}},
+#undef ROBERTA_TOKENS
 };
 
 static tsr_status family_of(tsr_object config, const family **out)
@@ -135,8 +184,21 @@ static tsr_status add_specials(const family *f, tsr_object config, tsr_tokenizer
     return tsr_added_tokens_finish(t->added, &t->normalizers);
 }
 
+static void put(tsr_tokenizer *t, const char *piece)
+{
+    int32_t id = piece ? tsr_tokenizer_id(t, piece) : -1;
+    if (id >= 0) t->around.item[t->around.count++] = id;
+}
+
 static tsr_status around(const family *f, tsr_object config, tsr_tokenizer *t)
 {
+    if (f->front) {
+        t->around.count = 0;
+        put(t, f->front);
+        t->around.item[t->around.count++] = TSR_TEMPLATE_TEXT;
+        for (int i = 0; i < 2; i++) put(t, f->back[i]);
+        return TSR_OK;
+    }
     const char *bos, *eos;
     TSR_TRY(tsr_config_token(config, "bos_token", &bos));
     TSR_TRY(tsr_config_token(config, "eos_token", &eos));
@@ -171,7 +233,7 @@ static tsr_status load(const char *dir, tsr_tokenizer *t)
     char *merges = NULL;
     int64_t n;
     TSR_TRY(tsr_tokenizer_read_json(dir, "vocab.json", &vocab));
-    tsr_status status = tsr_tokenizer_read_config(dir, &config);
+    tsr_status status = tsr_tokenizer_read_config_and_added(dir, &config);
     if (status == TSR_OK) status = tsr_tokenizer_read_bytes(dir, "merges.txt", &merges, &n);
     if (status == TSR_OK) status = tsr_tokenizer_from_vocab_merges(&vocab, merges, n, &config, t);
     tsr_free(merges);

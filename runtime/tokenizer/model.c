@@ -1,7 +1,7 @@
 /* model.c: the table of models that a tokenizer.json can hold. */
 #include "runtime/tokenizer/model.h"
 
-static const tsr_model_kind *const rows[] = {&tsr_model_bpe};
+static const tsr_model_kind *const rows[] = {&tsr_model_bpe, &tsr_model_unigram};
 
 tsr_status tsr_model_load(tsr_object o, tsr_model *out)
 {
@@ -15,7 +15,7 @@ tsr_status tsr_model_load(tsr_object o, tsr_model *out)
         TSR_TRY(tsr_vocabulary_create(&out->vocabulary));
         return rows[i]->load(o, out);
     }
-    return tsr_fail(TSR_ERR_FORMAT, "%s: unknown model \"%.40s\"; we have BPE", o.where, type);
+    return tsr_fail(TSR_ERR_FORMAT, "%s: unknown model \"%.40s\"; we have BPE and Unigram", o.where, type);
 }
 
 void tsr_model_release(tsr_model *model)

@@ -30,7 +30,8 @@ struct tsr_model {
     void *state;
 };
 
-extern const tsr_model_kind tsr_model_bpe, tsr_model_sentencepiece;
+extern const tsr_model_kind tsr_model_bpe, tsr_model_unigram, tsr_model_sentencepiece,
+    tsr_model_sentencepiece_unigram, tsr_model_tiktoken;
 
 /* Chooses by "type"; older files without one are recognized by their "merges". TSR_ERR_FORMAT. */
 tsr_status tsr_model_load(tsr_object o, tsr_model *out);

@@ -1,4 +1,4 @@
-/* normal_form.c: NFC, NFD, NFKC, NFKD of version 9 (UAX #15): decompose, order the marks, compose.
+/* normal_form.c: NFC, NFD, NFKC, NFKD of version 9, NFC of today (UAX #15): decompose, order the marks, compose.
  *
  * utf8proc decomposes and composes one character after the other; ordering is ours, because its insertion
  * sort takes quadratic time on long runs of marks. Characters younger than version 9 are copied as they are,
@@ -87,7 +87,8 @@ static bool unassigned_in_version_9(uint32_t c)
 static int64_t plain_prefix(tsr_normal_form form, const char *bytes, int64_t n)
 {
     int64_t i = 0;
-    unsigned char limit = form == TSR_NFC ? 0xCC : 0x80; /* U+0300 begins with 0xCC */
+    bool composed = form == TSR_NFC || form == TSR_NFC_NOW;
+    unsigned char limit = composed ? 0xCC : 0x80; /* U+0300 begins with 0xCC */
     while (i < n && (unsigned char)bytes[i] < limit) i++;
     if (i == 0 || i == n) return i;
     /* The last plain character may compose with what follows. */
@@ -99,14 +100,14 @@ static int64_t plain_prefix(tsr_normal_form form, const char *bytes, int64_t n)
 tsr_status tsr_unicode_normalize(tsr_normal_form form, const char *bytes, int64_t n, tsr_text *out)
 {
     static const int options[] = {UTF8PROC_COMPOSE, UTF8PROC_DECOMPOSE, UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
-                                  UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT};
+                                  UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, UTF8PROC_COMPOSE};
     segment s = {.options = (utf8proc_option_t)(options[form] | UTF8PROC_STABLE)};
     int64_t i = plain_prefix(form, bytes, n);
     tsr_status status = tsr_text_append(out, bytes, i);
     while (status == TSR_OK && i < n) {
         uint32_t c;
         int used = tsr_char_decode(bytes + i, &c);
-        if (unassigned_in_version_9(c)) {
+        if (form != TSR_NFC_NOW && unassigned_in_version_9(c)) {
             status = finish(&s, out);
             if (status == TSR_OK) status = tsr_text_append(out, bytes + i, used);
         } else {

@@ -40,7 +40,10 @@ NORMAL_FORM(nfc, TSR_NFC)
 NORMAL_FORM(nfd, TSR_NFD)
 NORMAL_FORM(nfkc, TSR_NFKC)
 NORMAL_FORM(nfkd, TSR_NFKD)
+NORMAL_FORM(nfc_now, TSR_NFC_NOW)
 #undef NORMAL_FORM
+
+const tsr_normalizer_kind tsr_normalizer_nfc_now = {{"NFC of today", NULL, NULL}, run_nfc_now};
 
 static tsr_status run_lowercase(const void *state, tsr_work *work, const char *text, int64_t n, tsr_text *out,
                                 bool *at_start)

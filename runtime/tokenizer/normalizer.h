@@ -17,6 +17,8 @@ typedef struct tsr_normalizer_kind {
 
 tsr_status tsr_normalizers_load(tsr_object o, tsr_arena *arena, tsr_components *out);
 
+extern const tsr_normalizer_kind tsr_normalizer_nfc_now; /* not in a tokenizer.json */
+
 /* Runs all of them. The result is borrowed: it lies in `text` or in work->text, until the next call. */
 tsr_status tsr_normalizers_run(const tsr_components *c, tsr_work *work, const char *text, int64_t n,
                                bool *at_start, const char **out, int64_t *out_n);

@@ -101,11 +101,11 @@ static tsr_status merge_all(const tsr_sentencepiece *s, spm_work *w)
 }
 
 /* Neighbouring unknown pieces are one token. */
-static tsr_status add_unknown(const tsr_sentencepiece *s, spm_work *w, const char *text, int64_t n,
-                              tsr_token_list *out)
+tsr_status tsr_sentencepiece_add_unknown(const tsr_sentencepiece *s, bool *after_unknown, const char *text,
+                                         int64_t n, tsr_token_list *out)
 {
-    bool merge = w->after_unknown;
-    w->after_unknown = true;
+    bool merge = *after_unknown;
+    *after_unknown = true;
     if (!s->byte_fallback) return merge ? TSR_OK : tsr_token_list_add(out, s->unk_id);
     for (int64_t i = 0; i < n; i++) TSR_TRY(tsr_token_list_add(out, s->byte_id[(unsigned char)text[i]]));
     return TSR_OK;
@@ -117,7 +117,7 @@ static tsr_status add_piece(const tsr_sentencepiece *s, spm_work *w, const char 
                             tsr_token_list *out)
 {
     int32_t id = tsr_vocabulary_id(s->pieces, text, n);
-    if (id < 0 || id == s->unk_id) return add_unknown(s, w, text, n, out);
+    if (id < 0 || id == s->unk_id) return tsr_sentencepiece_add_unknown(s, &w->after_unknown, text, n, out);
     if (s->type[id] == TSR_PIECE_UNUSED && w->left_bytes[id] > 0) {
         int64_t left = w->left_bytes[id];
         TSR_TRY(add_piece(s, w, text, left, out));
@@ -144,11 +144,12 @@ static tsr_status encode(const tsr_model *model, tsr_work *work, const char *tex
     return TSR_OK;
 }
 
-static bool is_control(const tsr_model *model, int32_t id)
+bool tsr_sentencepiece_is_control(const tsr_model *model, int32_t id)
 {
     const tsr_sentencepiece *s = model->state;
     return id >= 0 && id < s->size && s->type[id] == TSR_PIECE_CONTROL;
 }
 
-const tsr_model_kind tsr_model_sentencepiece = {
-    "SentencePiece BPE", NULL, encode, tsr_sentencepiece_release, release_work, trim_work, is_control};
+const tsr_model_kind tsr_model_sentencepiece = {"SentencePiece BPE",         NULL,         encode,
+                                                tsr_sentencepiece_release,   release_work, trim_work,
+                                                tsr_sentencepiece_is_control};

@@ -11,13 +11,25 @@ typedef struct loader {
     tsr_arena *arena;
     tsr_model *model;
     tsr_sentencepiece *s;
+    const tsr_piece_ids *ids;
     int64_t user_defined_bytes;
+    int32_t pieces; /* read so far */
     int model_type;
 } loader;
 
 static tsr_status broken(const loader *l, const char *what)
 {
     return tsr_fail(TSR_ERR_FORMAT, "%s: not a SentencePiece model: %s is malformed", l->where, what);
+}
+
+/* The id of piece `index` of the file. */
+static int32_t id_of(const tsr_piece_ids *ids, int32_t index, const char *text, int64_t n)
+{
+    if (!ids->fairseq) return index + ids->offset;
+    if (n == 3 && memcmp(text, "<s>", 3) == 0) return 0;
+    if (n == 4 && memcmp(text, "</s>", 4) == 0) return 2;
+    if (n == 5 && memcmp(text, "<unk>", 5) == 0) return 3;
+    return index + 1;
 }
 
 /* ModelProto.pieces: 1 piece, 2 score, 3 type. */
@@ -37,20 +49,20 @@ static tsr_status read_piece(loader *l, const tsr_protobuf_field *message)
     if (p.broken || text.n == 0 || !tsr_utf8_valid(text.bytes, text.n) || !isfinite(score) || type < 1 ||
         type > 6)
         return broken(l, "a piece");
-    TSR_TRY(tsr_vocabulary_add(l->model->vocabulary, l->where, s->size, text.bytes, text.n));
-    TSR_TRY(tsr_grow((void **)&s->score, &s->score_capacity, s->size + 1, sizeof *s->score,
-                     "the scores of pieces"));
+    int32_t id = id_of(l->ids, l->pieces++, text.bytes, text.n);
+    TSR_TRY(tsr_vocabulary_add(l->model->vocabulary, l->where, id, text.bytes, text.n));
     TSR_TRY(
-        tsr_grow((void **)&s->type, &s->type_capacity, s->size + 1, sizeof *s->type, "the types of pieces"));
-    s->score[s->size] = score + 0.0f; /* no negative zero: scores are compared by their bits */
-    s->type[s->size] = (uint8_t)type;
+        tsr_grow((void **)&s->score, &s->score_capacity, id + 1, sizeof *s->score, "the scores of pieces"));
+    TSR_TRY(tsr_grow((void **)&s->type, &s->type_capacity, id + 1, sizeof *s->type, "the types of pieces"));
+    s->score[id] = score + 0.0f; /* no negative zero: scores are compared by their bits */
+    s->type[id] = (uint8_t)type;
     if (type == TSR_PIECE_UNKNOWN) {
         if (s->unk_id >= 0) return tsr_fail(TSR_ERR_FORMAT, "%s: two pieces are of type UNKNOWN", l->where);
-        s->unk_id = s->size;
+        s->unk_id = id;
     }
     if (type == TSR_PIECE_USER_DEFINED) l->user_defined_bytes += text.n;
     s->has_unused |= type == TSR_PIECE_UNUSED;
-    s->size++;
+    if (id >= s->size) s->size = id + 1;
     return TSR_OK;
 }
 
@@ -134,8 +146,10 @@ static tsr_status read_model(loader *l, const char *bytes, int64_t n)
 }
 
 /* The piece of a control token that the trainer named, if the model has it. */
-static void check_control(const tsr_sentencepiece *s, int32_t *id)
+static void check_control(const loader *l, int32_t *id)
 {
+    const tsr_sentencepiece *s = l->s;
+    if (*id >= 0 && *id < l->pieces) *id = l->ids->fairseq ? (*id == 1 ? 0 : 2) : *id + l->ids->offset;
     if (*id < 0 || *id >= s->size || s->type[*id] != TSR_PIECE_CONTROL) *id = -1;
 }
 
@@ -170,8 +184,8 @@ static tsr_status collect_user_defined(loader *l)
     return TSR_OK;
 }
 
-tsr_status tsr_sentencepiece_load(const char *bytes, int64_t n, const char *where, tsr_arena *arena,
-                                  tsr_model *model)
+tsr_status tsr_sentencepiece_load(const char *bytes, int64_t n, const char *where, const tsr_piece_ids *ids,
+                                  tsr_arena *arena, tsr_model *model)
 {
     static const char *const types[] = {"an unknown one", "UNIGRAM", "BPE", "WORD", "CHAR"};
     void *p;
@@ -188,17 +202,20 @@ tsr_status tsr_sentencepiece_load(const char *bytes, int64_t n, const char *wher
                              .add_dummy_prefix = true,
                              .remove_extra_whitespaces = true,
                              .escape_whitespaces = true};
-    loader l = {.where = where, .arena = arena, .model = model, .s = s, .model_type = 1};
+    loader l = {.where = where, .arena = arena, .model = model, .s = s, .ids = ids, .model_type = 1};
     TSR_TRY(read_model(&l, bytes, n));
     if (s->size == 0) return broken(&l, "the file");
-    if (l.model_type != 2)
-        return tsr_fail(TSR_ERR_FORMAT, "%s: the SentencePiece model type is %s; we have BPE", where,
-                        types[l.model_type]);
+    if (l.model_type != 1 && l.model_type != 2)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: the SentencePiece model type is %s; we have BPE and UNIGRAM",
+                        where, types[l.model_type]);
     if (s->unk_id < 0) return tsr_fail(TSR_ERR_FORMAT, "%s: no piece is of type UNKNOWN", where);
-    check_control(s, &s->bos_id);
-    check_control(s, &s->eos_id);
+    check_control(&l, &s->bos_id);
+    check_control(&l, &s->eos_id);
     TSR_TRY(find_bytes(&l));
-    return collect_user_defined(&l);
+    TSR_TRY(collect_user_defined(&l));
+    if (l.model_type == 2) return TSR_OK;
+    model->kind = &tsr_model_sentencepiece_unigram;
+    return tsr_sentencepiece_prepare_unigram(s, where);
 }
 
 void tsr_sentencepiece_release(tsr_model *model)
@@ -206,6 +223,7 @@ void tsr_sentencepiece_release(tsr_model *model)
     tsr_sentencepiece *s = model->state;
     if (!s) return;
     tsr_trie_destroy(&s->user_defined);
+    tsr_unigram_release(&s->unigram);
     tsr_free(s->score);
     tsr_free(s->type);
     tsr_free(s);

@@ -141,7 +141,8 @@ static tsr_status pass_token(tsr_decode_stage *s, const char *piece, int64_t n)
     const tsr_sentencepiece *m = s->options;
     int32_t id = s->chain->id;
     TSR_TRY(pass_bytes(s, true));
-    if (id >= m->size) return pass(s, piece, n); /* a token that the configuration added */
+    if (id >= m->size || m->type[id] == 0)
+        return pass(s, piece, n); /* a token that the configuration added */
     switch (m->type[id]) {
     case TSR_PIECE_CONTROL:
         return s->chain->skip_special_tokens ? TSR_OK : pass(s, piece, n);

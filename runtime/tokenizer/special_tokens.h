@@ -12,6 +12,15 @@ tsr_status tsr_config_token(tsr_object config, const char *key, const char **out
  * named tokens (bos_token, eos_token, ..., additional_special_tokens) that the tokenizer knows. */
 tsr_status tsr_config_add_tokens(tsr_object config, tsr_tokenizer *t);
 
+/* The same for a tokenizer.json, whose own added tokens are known: tokens of "added_tokens_decoder" take the flags that
+ * stand there, in order of their ids, and named tokens that are no added tokens yet become special ones; what the
+ * model does not know gets the next free id. */
+tsr_status tsr_config_update_tokens(tsr_object config, tsr_tokenizer *t);
+
+/* Classes whose tokenizer.json does not decide what goes around a text: bos and eos do, if the configuration or the
+ * class says so. Leaves other classes alone. */
+tsr_status tsr_config_replace_template(tsr_object config, tsr_tokenizer *t);
+
 /* Sets t->around: bos in front if add_bos_token (or its default), eos behind if add_eos_token. An id of -1:
  * none. */
 tsr_status tsr_config_put_around(tsr_object config, bool add_bos, bool add_eos, int32_t bos, int32_t eos,

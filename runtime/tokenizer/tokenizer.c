@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 
 static const tsr_tokenizer_format *const formats[] = {
-    &tsr_format_tokenizer_json,
-    &tsr_format_vocab_merges,
-    &tsr_format_sentencepiece,
+    &tsr_format_tokenizer_json, &tsr_format_vocab_merges, &tsr_format_tiktoken,
+    &tsr_format_sentencepiece,  &tsr_format_ice_text,     &tsr_format_sentencepiece_bpe,
+    &tsr_format_cog_pretrain,
 };
 
 tsr_status tsr_tokenizer_create(tsr_tokenizer **out)
@@ -88,7 +88,8 @@ tsr_status tsr_tokenizer_load(const char *model_dir, tsr_tokenizer **out)
     }
     return tsr_fail(
         TSR_ERR_IO,
-        "%s: no tokenizer found: expected tokenizer.json, or vocab.json with merges.txt, or tokenizer.model",
+        "%s: no tokenizer found: expected tokenizer.json, or vocab.json with merges.txt, or tokenizer.model, "
+        "qwen.tiktoken, ice_text.model, sentencepiece.bpe.model or cog-pretrain.model",
         model_dir);
 }
 

@@ -6,17 +6,27 @@
  *     TSR_TRY(tsr_tokenizer_encode(t, text, n, true, &ids));
  *
  * FORMATS, the first that is present in the directory:
- *     tokenizer.json             the format of the `tokenizers` library; alone decides everything. Models: BPE.
+ *     tokenizer.json             the format of the `tokenizers` library. Models: BPE, Unigram. What transformers
+ *                                takes from tokenizer_config.json is taken: the flags of added_tokens_decoder,
+ *                                named special tokens, and for the classes that make their own template (Llama,
+ *                                GPTNeoX, ...) add_bos_token and add_eos_token.
  *     vocab.json + merges.txt    byte-level BPE of GPT-2 and its heirs; tokenizer_config.json names the family
  *                                (tokenizer_class), the special tokens and add_bos_token / add_eos_token.
- *     tokenizer.model            SentencePiece, models of type BPE. bos is put in front and no eos behind, if
+ *     qwen.tiktoken              ranks of byte strings, as of the package `tiktoken`: Qwen of the first generation.
+ *     tokenizer.model            such a file of GLM-4 (tokenizer_class ChatGLM4Tokenizer), or else
+ *                                SentencePiece, models of type BPE or UNIGRAM. bos is put in front and no eos behind, if
  *                                tokenizer_config.json does not say otherwise (add_bos_token, add_eos_token);
  *                                it may also name special tokens, further ones (added_tokens_decoder) and
  *                                "legacy". Without it no special token is found inside a text, as in the
- *                                package `sentencepiece`.
+ *                                package `sentencepiece`. The classes of InternLM, Baichuan, XGLM and ChatGLM
+ *                                (1 to 3) number pieces and put tokens around a text as they do.
+ *     ice_text.model             the same, of the first ChatGLM
+ *     sentencepiece.bpe.model    the same, of XGLM
+ *     cog-pretrain.model         the same, of the Chinese GLM of 2022
+ *                                Beside vocab.json and SentencePiece files an added_tokens.json is read too.
  * A file may hold what we do not have: the error names the file, the component, and those we have.
  *
- * EXACTNESS. Ids and text equal those of the Python packages `tokenizers` and `sentencepiece`. Padding and
+ * EXACTNESS. Ids and text equal those of the Python packages `tokenizers`, `sentencepiece` and `tiktoken`. Padding and
  * truncation settings of a tokenizer.json are not applied: they describe batches of the program that wrote
  * the file, and here a prompt is neither cut nor filled silently.
  *

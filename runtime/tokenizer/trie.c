@@ -72,6 +72,15 @@ int64_t tsr_trie_longest(const tsr_trie *t, const char *text, int64_t n, int32_t
     return longest;
 }
 
+bool tsr_trie_step(const tsr_trie *t, int32_t *node, char byte, int32_t *value)
+{
+    const tsr_pair_merge *edge = tsr_pair_table_get(&t->edges, *node, (unsigned char)byte);
+    if (!edge) return false;
+    *node = edge->id;
+    *value = t->value[*node];
+    return true;
+}
+
 bool tsr_trie_begins(const tsr_trie *t, char byte)
 {
     return t->begins[(unsigned char)byte];

@@ -37,7 +37,8 @@ bool tsr_char_is_nonspacing_mark(uint32_t c);       /* Mn of version 8 */
 bool tsr_char_is_control(uint32_t c);               /* Cc, Cf, Co of version 8 */
 int tsr_char_to_lower(uint32_t c, uint32_t out[2]); /* full mapping without context; returns 1 or 2 */
 
-typedef enum tsr_normal_form { TSR_NFC, TSR_NFD, TSR_NFKC, TSR_NFKD } tsr_normal_form;
+/* The forms of version 9; TSR_NFC_NOW is NFC of the version that the system's tables have, as in Python. */
+typedef enum tsr_normal_form { TSR_NFC, TSR_NFD, TSR_NFKC, TSR_NFKD, TSR_NFC_NOW } tsr_normal_form;
 
 /* Appends the normal form of valid UTF-8. Time is O(n log n) for any input. TSR_ERR_MEMORY, TSR_ERR_CAPACITY.
  */

@@ -19,6 +19,8 @@ if(TARGET tessera_program AND Python3_FOUND)
   add_program_test(program_hostile_weights program/check_hostile.py Weights Index Places)
   add_program_test(program_hostile_config program/check_hostile.py Config)
   add_program_test(program_hostile_tokenizer program/check_hostile.py Tokenizer)
+  add_program_test(program_hostile_torch program/check_hostile_torch.py)
+  add_program_test(program_forms_n1 program/check_forms.py)
   add_program_test(program_memory program/check_memory.py)
   add_program_test(program_jobs program/check_jobs.py)
   # Jobs must end within seconds, which a machine busy with other tests would not give them.
@@ -32,6 +34,8 @@ if(TARGET tessera_program AND Python3_FOUND)
   if(MPIEXEC_EXECUTABLE)
     set(ranks_environment "${program_environment};ASAN_OPTIONS=detect_leaks=0") # Open MPI leaks at its end
     foreach(ranks 2 3 4)
+      add_program_test(program_forms_n${ranks} program/check_forms.py --ranks ${ranks})
+      set_tests_properties(program_forms_n${ranks} PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
       add_program_test(oracle_float32_n${ranks} oracle/check_generate.py --jobs 2 --launcher
                        "${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks}")
       set_tests_properties(oracle_float32_n${ranks} PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")

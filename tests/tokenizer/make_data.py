@@ -402,4 +402,5 @@ def main():
     make_vocab_merges(corpus[:500])
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,10 @@ length, bytes); 2 otherwise, then the text (length, bytes). Numbers are LEB128, 
 with "TSRC" and the number of strings; expected.bin with "TSRT", 1 if the reference cannot show special tokens, else 0,
 and the number of strings.
 """
+import base64
 import random
+import re
+import unicodedata
 
 
 def number(n):
@@ -87,6 +90,76 @@ class SentencePiece:
         return self.p.decode(ids)
 
     skip_only = True  # it has no way to show control tokens
+
+
+class Ranks:
+    """A file of ranks, used by the package `tiktoken` with a family's pattern and special tokens."""
+
+    def __init__(self, path, pattern, special, front=(), whole_nfc=False):
+        import tiktoken
+        with open(path, "rb") as f:
+            lines = [line.split() for line in f.read().splitlines() if line]
+        ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
+        start = max(ranks.values()) + 1
+        self.special = {name: start + i for i, name in enumerate(special)}
+        self.e = tiktoken.Encoding("ranks", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special)
+        self.bytes = {**{i: b for b, i in ranks.items()}, **{i: name.encode() for name, i in self.special.items()}}
+        self.size, self.front, self.whole_nfc = start + len(special), [self.special[name] for name in front], whole_nfc
+
+    def encode(self, text, special):
+        text = unicodedata.normalize("NFC", text) if self.whole_nfc else text
+        return (self.front if special else []) + self.e.encode(text, allowed_special="all", disallowed_special=())
+
+    def decode(self, ids, skip):
+        hidden = self.special.values() if skip else ()
+        return b"".join(self.bytes.get(i, b"") for i in ids if i not in hidden).decode("utf-8", "replace")
+
+    skip_only = False
+
+
+class FamilySentencePiece:
+    """A SentencePiece model as a class of transformers uses it: special tokens are cut out of the text, the rest is
+    encoded part by part, and ids are mapped. Text is decoded as the package does it, without special tokens."""
+
+    skip_only = True
+
+    def __init__(self, path, to_id=lambda i: i, special=None, front=(), back=(), before=str, after=str,
+                 alone=()):
+        import sentencepiece
+        self.p = sentencepiece.SentencePieceProcessor(model_file=path)
+        self.to_id = {i: to_id(i) for i in range(self.p.get_piece_size())}
+        self.to_piece = {v: k for k, v in self.to_id.items()}
+        self.special, self.front, self.back = special or {}, list(front), list(back)
+        self.before, self.after, self.alone = before, after, alone
+        self.size = max(self.to_id.values()) + 1
+        names = sorted(self.special, key=len, reverse=True)
+        self.cut = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+
+    def encode(self, text, special):
+        ids = []
+        for part, is_special in self.parts(text):
+            if is_special:
+                ids.append(self.special[part])
+            elif part:
+                ids += [self.to_id[i] for i in self.p.encode(self.before(part))]
+        return self.front + ids + self.back if special else ids
+
+    def parts(self, text):
+        """The text cut at special tokens; one that must stand alone counts with blanks around it only."""
+        parts = self.cut.split(text) if self.cut else [text]
+        out, at = [("", False)], 0
+        for part in parts:
+            near = text[max(at - 1, 0):at] + text[at + len(part):at + len(part) + 1]
+            at += len(part)
+            if part in self.special and not (part in self.alone and near.strip(" ")):
+                out += [(part, True), ("", False)]
+            else:
+                out[-1] = (out[-1][0] + part, False)
+        return out
+
+    def decode(self, ids, skip):
+        pieces = [self.to_piece[i] for i in ids if i in self.to_piece and i not in self.special.values()]
+        return self.after(self.p.decode(pieces))
 
 
 def expected(reference, corpus, random_lists=150, seed=7):

@@ -1,10 +1,12 @@
 /* attention.c: causal attention over the paged cache, with grouped query heads and an optional window.
  *
- * Phase 0 appends this step's k and v to the pages, in the cache's number format. Phase 1 attends; every
+ * Phase 0 appends this step's k and v to the pages, in the cache's number format; if they come unrotated, it rotates k on
+ * its way and q where it lies. Phase 1 attends; every
  * thread lists the same pieces of work in the same order and takes those that begin in its share of the total
  * cost.
  */
 #include "layers/cpu/kernels/attention.h"
+#include "layers/cpu/kernels/rotate.h"
 
 /* x [n] into element `at` of a cache array */
 static void store_vector(tsr_dtype dtype, const float *x, void *to, int64_t at, int n)
@@ -21,20 +23,43 @@ static void store_vector(tsr_dtype dtype, const float *x, void *to, int64_t at, 
     }
 }
 
+/* One head's vector of token t, rotated if attention has to do that. */
+static void rotate(const tsr_call *call, const tsr_step *step, int64_t t, const float *x, float *out)
+{
+    int dims = call->attrs.attention.rotary_dim;
+    const float *angles = step->rope[call->attrs.attention.rope] + t * dims;
+    tsr_rotate(x, angles, dims, call->attrs.attention.style, call->cache->head_dim, out);
+}
+
+static void rotate_queries(const tsr_call *call, const tsr_step *step, const tsr_worker *worker)
+{
+    const tsr_operand *q = &call->in[0];
+    int64_t heads = call->attrs.attention.heads, i, end;
+    tsr_share(step->n_tokens * heads, 1, worker, &i, &end);
+    for (; i < end; i++) {
+        float *x = q->data + i / heads * q->ld + i % heads * call->cache->head_dim;
+        rotate(call, step, i / heads, x, x);
+    }
+}
+
 static void append_tokens(const tsr_call *call, const tsr_step *step, const tsr_worker *worker)
 {
     const tsr_cache_data *cache = call->cache;
     const tsr_operand *k = &call->in[1], *v = &call->in[2];
-    int64_t t, end;
-    tsr_share(step->n_tokens, 1, worker, &t, &end);
-    for (; t < end; t++) {
+    int64_t kd = cache->head_dim, vd = cache->value_dim, i, end;
+    tsr_share((int64_t)step->n_tokens * cache->kv_heads, 1, worker, &i, &end);
+    for (; i < end; i++) {
+        int64_t t = i / cache->kv_heads;
+        int h = (int)(i % cache->kv_heads);
         const tsr_step_sequence *s = &step->sequences[step->sequence[t]];
-        for (int h = 0; h < cache->kv_heads; h++) {
-            int64_t slot = tsr_cache_slot(cache, s->pages, s->position + (t - s->first_token), h);
-            int kd = cache->head_dim, vd = cache->value_dim;
-            store_vector(cache->dtype, k->data + t * k->ld + h * kd, cache->k, slot * kd, kd);
-            store_vector(cache->dtype, v->data + t * v->ld + h * vd, cache->v, slot * vd, vd);
+        int64_t slot = tsr_cache_slot(cache, s->pages, s->position + (t - s->first_token), h);
+        const float *key = k->data + t * k->ld + h * kd;
+        if (call->attrs.attention.rotary_dim > 0) {
+            rotate(call, step, t, key, worker->scratch);
+            key = worker->scratch;
         }
+        store_vector(cache->dtype, key, cache->k, slot * kd, (int)kd);
+        store_vector(cache->dtype, v->data + t * v->ld + h * vd, cache->v, slot * vd, (int)vd);
     }
 }
 
@@ -50,7 +75,8 @@ static void heads_of(const tsr_call *call, int c, int *first, int *end)
 static int64_t cost_of(const tsr_call *call, const tsr_attention_piece *piece)
 {
     int64_t first = piece->sequence->position + piece->token, last = first + piece->n_tokens - 1;
-    return (last + 1 - tsr_first_visible(call, first)) * piece->n_tokens * piece->n_heads;
+    return (tsr_visible_end(piece->sequence, last) - tsr_first_visible(call, first)) * piece->n_tokens *
+           piece->n_heads;
 }
 
 typedef struct visit {
@@ -133,6 +159,7 @@ TSR_KERNEL(attention)
     if (step->n_tokens == 0) return;
     if (worker->phase == 0) {
         append_tokens(call, step, worker);
+        if (call->attrs.attention.rotary_dim > 0) rotate_queries(call, step, worker);
         return;
     }
     visit v = {.call = call, .total = -1, .worker = worker};

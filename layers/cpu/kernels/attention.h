@@ -46,6 +46,12 @@ static inline int64_t tsr_first_visible(const tsr_call *call, int64_t position)
     return call->attrs.attention.window > 0 ? tsr_max(0, position - call->attrs.attention.window + 1) : 0;
 }
 
+/* The position behind the last that the token at `position` sees. */
+static inline int64_t tsr_visible_end(const tsr_step_sequence *s, int64_t position)
+{
+    return tsr_max(position + 1, s->prefix);
+}
+
 /* Keys position .. position + n - 1 of one kv head, all in one page; k and v point at the first of them. */
 typedef struct tsr_key_tile {
     int64_t position;

@@ -326,13 +326,16 @@ static void do_pair(const state *t, int64_t pair, int64_t first, int64_t n)
     int64_t row = pair * PAIR, last_row = tsr_min(row + PAIR, t->rows) - 1, heads = t->piece->n_heads;
     int64_t lowest = tsr_first_visible(t->call, t->position + row / heads) - first;
     int64_t from = tsr_max(0, lowest) / PAIR * PAIR;
-    int64_t to = tsr_round_up(tsr_max(0, tsr_min(n, t->position + last_row / heads + 1 - first)), PAIR);
+    int64_t to = tsr_round_up(
+        tsr_max(0, tsr_min(n, tsr_visible_end(t->piece->sequence, t->position + last_row / heads) - first)),
+        PAIR);
     if (from >= to) return;
     for (int64_t key = from; key < to; key += PAIR) score_tiles(t, pair, key);
     if (t->call->attrs.attention.alibi != 0) add_biases(t, pair, first, from, to);
     for (int i = 0; i < PAIR; i++) {
         int64_t position = t->position + (row + i) / heads;
-        span x = {from, to, tsr_first_visible(t->call, position) - first, tsr_min(n, position + 1 - first)};
+        span x = {from, to, tsr_first_visible(t->call, position) - first,
+                  tsr_min(n, tsr_visible_end(t->piece->sequence, position) - first)};
         if (row + i >= t->rows) x.high = 0;
         if (x.low <= from && x.high >= to)
             softmax_row(t, i, row + i, &x, true);
@@ -368,7 +371,7 @@ void TSR_LOCAL(tsr_attention_amx)(const tsr_call *call, const tsr_attention_piec
 {
     state t = make_state(call, piece, scratch);
     load_queries(&t);
-    int64_t end = t.position + piece->n_tokens;
+    int64_t end = tsr_visible_end(piece->sequence, t.position + piece->n_tokens - 1);
     for (int64_t first = tsr_first_visible(call, t.position); first < end; first += KEYS) {
         int64_t n = tsr_min(KEYS, end - first);
         store_keys(&t, first, first + n);

@@ -169,14 +169,14 @@ static void do_rows(const tsr_call *call, const tsr_attention_piece *piece, int 
     for (int i = 0; r.biased && i < n_rows; i++) r.slope[i] = tsr_alibi_slope(&call->attrs, head + i);
     memset(r.o, 0, (size_t)(n_rows * r.o_stride) * 4);
 
-    int64_t position = r.position, at = tsr_first_visible(call, position);
-    tile_pair t = {.next = tsr_key_tile_at(call, piece, at, position + 1)};
+    int64_t end = tsr_visible_end(piece->sequence, r.position), at = tsr_first_visible(call, r.position);
+    tile_pair t = {.next = tsr_key_tile_at(call, piece, at, end)};
     do {
         t.now = t.next;
         at += t.now.n;
-        if (at <= position) t.next = tsr_key_tile_at(call, piece, at, position + 1);
+        if (at < end) t.next = tsr_key_tile_at(call, piece, at, end);
         tiles[call->cache->dtype][n_rows](&r, &t);
-    } while (at <= position);
+    } while (at < end);
     for (int i = 0; i < n_rows; i++) {
         float *to = out->data + row * out->ld + (int64_t)(head + i) * value_dim;
         for (int d = 0; d < value_dim; d++) to[d] = r.o[i * r.o_stride + d] / r.l[i];

@@ -163,12 +163,13 @@ static void add_biases(const tsr_call *call, const tsr_key_tile *tile, int64_t p
 }
 
 /* Scores of keys that a row's token does not see become -infinity. */
-static void hide(const tsr_call *call, const tsr_key_tile *tile, int64_t first_position, room *r)
+static void hide(const tsr_call *call, const tsr_attention_piece *piece, const tsr_key_tile *tile,
+                 int64_t first_position, room *r)
 {
     for (int i = 0; i < r->real_rows; i++) {
         int64_t position = first_position + i / r->heads;
         int64_t low = tsr_first_visible(call, position) - tile->position,
-                high = position + 1 - tile->position;
+                high = tsr_visible_end(piece->sequence, position) - tile->position;
         if (low <= 0 && high >= tile->n) continue;
         for (int64_t j = 0; j < tile->n; j++)
             if (j < low || j >= high) r->st[j * r->rows + i] = -INFINITY;
@@ -192,7 +193,8 @@ static void softmax(room *r, int64_t row, int n)
     v_store(r->m + row, top);
 }
 
-static void do_tile(const tsr_call *call, const tsr_key_tile *tile, int64_t position, room *r)
+static void do_tile(const tsr_call *call, const tsr_attention_piece *piece, const tsr_key_tile *tile,
+                    int64_t position, room *r)
 {
     tsr_dtype dtype = call->cache->dtype;
     const float *k = float_rows(dtype, tile->k, tile->n, r->head_dim, r->k, r->head_dim);
@@ -207,7 +209,7 @@ static void do_tile(const tsr_call *call, const tsr_key_tile *tile, int64_t posi
                       .ldc = r->rows};
     multiply(&scores, tile->n, r->rows);
     if (call->attrs.attention.alibi != 0) add_biases(call, tile, position, r);
-    hide(call, tile, position, r);
+    hide(call, piece, tile, position, r);
     for (int64_t row = 0; row < r->rows; row += TSR_VL) softmax(r, row, tile->n);
     for (int64_t i = 0; i < r->real_rows; i++) {
         if (r->factor[i] == 1) continue;
@@ -230,11 +232,12 @@ void TSR_LOCAL(tsr_attention_prefill)(const tsr_call *call, const tsr_attention_
 {
     room r = make_room(call, piece, scratch);
     load_queries(call, piece, &r);
-    int64_t position = piece->sequence->position + piece->token, end = position + piece->n_tokens;
+    int64_t position = piece->sequence->position + piece->token;
+    int64_t end = tsr_visible_end(piece->sequence, position + piece->n_tokens - 1);
     int64_t at = tsr_first_visible(call, position);
     while (at < end) {
         tsr_key_tile tile = tsr_key_tile_at(call, piece, at, end);
-        do_tile(call, &tile, position, &r);
+        do_tile(call, piece, &tile, position, &r);
         at += tile.n;
     }
     for (int i = 0; i < r.real_rows; i++) {

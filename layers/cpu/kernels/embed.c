@@ -12,16 +12,30 @@ static void read_row(const tsr_weight_data *w, int64_t row, float *out)
         tsr_to_f32(w->dtype, (const char *)w->data + row * w->cols * tsr_dtype_bytes(w->dtype), out, w->cols);
 }
 
+static const int32_t *indices_of(const tsr_call *call, const tsr_step *step)
+{
+    switch (call->attrs.embed.index) {
+    case TSR_EMBED_POSITIONS:
+        return step->positions;
+    case TSR_EMBED_FIRST_ROW:
+        return step->position_rows[0];
+    case TSR_EMBED_SECOND_ROW:
+        return step->position_rows[1];
+    default:
+        return step->ids;
+    }
+}
+
 TSR_KERNEL(embed)
 {
     const tsr_weight_data *w = call->weight[0];
-    bool by_position = call->attrs.embed.index == TSR_EMBED_POSITIONS;
+    const int32_t *indices = indices_of(call, step);
+    int64_t offset = call->attrs.embed.index == TSR_EMBED_IDS ? 0 : (int64_t)call->attrs.embed.offset;
     int64_t row, end;
     tsr_share(tsr_rows_of(&call->out[0], step), 1, worker, &row, &end);
     for (; row < end; row++) {
         int64_t token = tsr_token_of(&call->out[0], step, row);
-        int64_t index =
-            by_position ? step->positions[token] + (int64_t)call->attrs.embed.offset : step->ids[token];
+        int64_t index = indices[token] + offset;
         float *out = call->out[0].data + row * call->out[0].ld;
         index -= call->attrs.embed.first_row;
         if (index < 0 || index >= w->rows) {

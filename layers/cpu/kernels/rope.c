@@ -1,34 +1,5 @@
-/* rope.c: rotary position embedding of each head: pairs (a, b) of a head turn by an angle of their position,
- *   a' = a cos - b sin,  b' = b cos + a sin
- * HALF: pairs (i, i + d/2); INTERLEAVED: (2i, 2i + 1); i < d/2 of the first d = rotary_dim dimensions, the
- * rest pass.
- */
-#include "layers/cpu/kernels/kernels.h"
-#include "layers/cpu/kernels/simd.h"
-
-static void rotate_half(const float *x, const float *cosine, const float *sine, float *out, int half)
-{
-    int i = 0;
-    for (; i + TSR_VL <= half; i += TSR_VL) {
-        vf a = v_load(x + i), b = v_load(x + half + i), c = v_load(cosine + i), s = v_load(sine + i);
-        v_store(out + i, a * c - b * s);
-        v_store(out + half + i, b * c + a * s);
-    }
-    for (; i < half; i++) {
-        float a = x[i], b = x[half + i];
-        out[i] = a * cosine[i] - b * sine[i];
-        out[half + i] = b * cosine[i] + a * sine[i];
-    }
-}
-
-static void rotate_interleaved(const float *x, const float *cosine, const float *sine, float *out, int half)
-{
-    for (int i = 0; i < half; i++) {
-        float a = x[2 * i], b = x[2 * i + 1];
-        out[2 * i] = a * cosine[i] - b * sine[i];
-        out[2 * i + 1] = b * cosine[i] + a * sine[i];
-    }
-}
+/* rope.c: rotary position embedding of each head (rotate.h has the formula). */
+#include "layers/cpu/kernels/rotate.h"
 
 /* Heads first .. last - 1 of one row. */
 static void rotate_row(const tsr_call *call, const float *angles, int64_t row, int64_t first, int64_t last)
@@ -37,11 +8,7 @@ static void rotate_row(const tsr_call *call, const float *angles, int64_t row, i
     for (int64_t h = first; h < last; h++) {
         const float *x = call->in[0].data + row * call->in[0].ld + h * head_dim;
         float *out = call->out[0].data + row * call->out[0].ld + h * head_dim;
-        if (call->attrs.rope.style == TSR_ROPE_HALF)
-            rotate_half(x, angles, angles + d / 2, out, d / 2);
-        else
-            rotate_interleaved(x, angles, angles + d / 2, out, d / 2);
-        if (out != x && d < head_dim) memcpy(out + d, x + d, (size_t)(head_dim - d) * 4);
+        tsr_rotate(x, angles, d, call->attrs.rope.style, head_dim, out);
     }
 }
 

@@ -1,0 +1,326 @@
+/* executor_cuda.c: the call list on a GPU: binding it, and running steps on one stream. */
+#include "base/checked.h"
+#include "runtime/cuda/gpu_internal.h"
+#include "runtime/cuda/step_block.h"
+#include "runtime/cuda/step_graphs.h"
+#include "runtime/cuda/weights_cuda.h"
+#include "runtime/executor_backend.h"
+#include "runtime/memory_plan.h"
+
+typedef struct cuda_executor {
+    const tsr_model *model;
+    const tsr_graph *graph;
+    tsr_executor_options options;
+    tsr_gpu *gpu;
+    tsr_cuda_weights *weights;
+    tsr_memory_plan plan;
+    tsr_executor_sizes sizes;
+    char *values;                /* the activation arena: plan.floats elements of the dtype */
+    float *logits, *logits_host; /* [max_rows][output cols]; the second one pinned */
+    void *cache_block;
+    tsr_cache_data *cache; /* [n_cache_layers] */
+    void *workspace;
+    int64_t workspace_bytes;
+    tsr_cuda_call *calls;
+    int64_t n_calls;
+    tsr_step_block *block;
+    tsr_step_graphs *graphs;
+    cudaEvent_t done;
+    cudaEvent_t *marks; /* [n_calls + 1] profile only: between the calls */
+    double profile[TSR_OP_COUNT];
+} cuda_executor;
+
+static tsr_status allocate(int64_t bytes, const char *what, void **out)
+{
+    *out = NULL;
+    return tsr_cuda_check(cudaMalloc(out, (size_t)tsr_max(bytes, 256)), what);
+}
+
+/* --- Binding --- */
+
+static const tsr_value_info *output_info(const cuda_executor *e)
+{
+    return &e->graph->values[e->graph->output];
+}
+
+/* The graph's output is float32 and lies by itself; everything else lies in the arena, in the dtype of the weights. */
+static tsr_cuda_operand operand(const cuda_executor *e, tsr_value v)
+{
+    const tsr_value_place *place = &e->plan.place[v];
+    const tsr_value_info *info = &e->graph->values[v];
+    bool selected = info->rows == TSR_ROWS_SELECTED;
+    if (v == e->graph->output)
+        return (tsr_cuda_operand){e->logits, info->cols, info->cols, TSR_F32, selected};
+    tsr_dtype dtype = e->options.dtype;
+    return (tsr_cuda_operand){e->values + place->offset * tsr_dtype_bytes(dtype), place->ld, info->cols,
+                              dtype, selected};
+}
+
+static void bind(const cuda_executor *e, const tsr_node *n, tsr_cuda_call *c)
+{
+    *c = (tsr_cuda_call){.kernel = tsr_cuda_kernels[n->op],
+                         .op = n->op,
+                         .n_inputs = n->n_inputs,
+                         .attrs = n->attrs,
+                         .comm = e->gpu->comm,
+                         .gemm = e->gpu->gemm};
+    for (int k = 0; k < n->n_inputs; k++) c->in[k] = operand(e, n->in[k]);
+    for (int k = 0; k < n->n_outputs; k++) c->out[k] = operand(e, n->out[k]);
+    for (int k = 0; k < n->n_weights && e->weights; k++)
+        c->weight[k] = tsr_cuda_weights_get(e->weights, n->weight[k]);
+    if (n->op == TSR_OP_ATTENTION && e->cache) c->cache = &e->cache[n->attrs.attention.layer];
+}
+
+static tsr_status bind_all(cuda_executor *e)
+{
+    void *p;
+    e->n_calls = e->graph->n_nodes;
+    TSR_TRY(tsr_calloc(e->n_calls, sizeof(tsr_cuda_call), "the program", &p));
+    e->calls = p;
+    for (int64_t i = 0; i < e->n_calls; i++) {
+        bind(e, &e->graph->nodes[i], &e->calls[i]);
+        e->workspace_bytes =
+            tsr_max(e->workspace_bytes, tsr_cuda_workspace_bytes(&e->calls[i], e->options.max_tokens,
+                                                                 e->options.max_rows, e->gpu->n_processors));
+    }
+    return TSR_OK;
+}
+
+/* --- Sizes --- */
+
+/* The graph, the plan of its values and what all takes, without allocating any of it on the GPU. */
+static tsr_status prepare(cuda_executor *e)
+{
+    const tsr_executor_options *o = &e->options;
+    tsr_cuda_weights_sizes weights;
+    e->gpu = o->gpu;
+    e->graph = tsr_model_graph((tsr_model *)(uintptr_t)e->model, o->graph);
+    if (!e->graph) return tsr_fail(TSR_ERR_INTERNAL, "the model has no graph \"%s\"", o->graph);
+    TSR_TRY(tsr_memory_plan_make(e->graph, o->max_tokens, o->max_rows, &e->plan));
+    TSR_TRY(tsr_cuda_weights_measure(e->model, o->dtype, &weights));
+    TSR_TRY(bind_all(e));
+    e->sizes = (tsr_executor_sizes){.weight_bytes = weights.bytes,
+                                    .streamed_bytes = weights.linear_bytes,
+                                    .activation_bytes =
+                                        e->plan.floats * tsr_dtype_bytes(o->dtype) + e->workspace_bytes +
+                                        (int64_t)o->max_rows * output_info(e)->cols * (int64_t)sizeof(float),
+                                    .isa = e->gpu->name};
+    return TSR_OK;
+}
+
+/* --- Life --- */
+
+static tsr_status make_buffers(cuda_executor *e)
+{
+    const tsr_executor_options *o = &e->options;
+    int64_t logits = (int64_t)o->max_rows * output_info(e)->cols * (int64_t)sizeof(float);
+    void *p;
+    TSR_TRY(allocate(e->plan.floats * tsr_dtype_bytes(o->dtype), "the values of a step", &p));
+    e->values = p;
+    TSR_TRY(allocate(logits, "the logits", &p));
+    e->logits = p;
+    TSR_TRY(tsr_cuda_check(cudaHostAlloc(&p, (size_t)tsr_max(logits, 1), 0), "the logits"));
+    e->logits_host = p;
+    TSR_TRY(allocate(e->workspace_bytes, "the workspace", &e->workspace));
+    return tsr_cuda_check(cudaMemset(e->workspace, 0, (size_t)e->workspace_bytes), "the workspace");
+}
+
+static tsr_status make_cache(cuda_executor *e)
+{
+    void *p;
+    TSR_TRY(tsr_cache_bytes(e->model, e->options.dtype, e->options.n_pages, &e->sizes.cache_bytes));
+    TSR_TRY(tsr_calloc(e->model->n_cache_layers, sizeof *e->cache, "the cache", &p));
+    e->cache = p;
+    TSR_TRY(allocate(e->sizes.cache_bytes, "the cache of keys and values", &e->cache_block));
+    tsr_cache_lay_out(e->model, e->options.dtype, e->options.n_pages, e->cache_block, e->cache);
+    return TSR_OK;
+}
+
+static tsr_status make_marks(cuda_executor *e)
+{
+    void *p;
+    TSR_TRY(tsr_cuda_check(cudaEventCreateWithFlags(&e->done, cudaEventDisableTiming), "an event"));
+    if (!e->options.profile) return TSR_OK;
+    TSR_TRY(tsr_calloc(e->n_calls + 1, sizeof *e->marks, "the profile", &p));
+    e->marks = p;
+    for (int64_t i = 0; i <= e->n_calls; i++)
+        TSR_TRY(tsr_cuda_check(cudaEventCreate(&e->marks[i]), "an event"));
+    return TSR_OK;
+}
+
+static tsr_status build(cuda_executor *e)
+{
+    const tsr_executor_options *o = &e->options;
+    TSR_TRY(prepare(e));
+    TSR_TRY(make_buffers(e));
+    TSR_TRY(make_cache(e));
+    TSR_TRY(tsr_cuda_weights_load(e->model, o->source, o->dtype, o->seed, o->pool, e->gpu->info.device,
+                                  &e->weights));
+    for (int64_t i = 0; i < e->n_calls; i++) {
+        bind(e, &e->graph->nodes[i], &e->calls[i]);
+        e->calls[i].workspace = e->workspace;
+        e->calls[i].workspace_bytes = e->workspace_bytes;
+    }
+    tsr_step_block_limits limits = {.max_tokens = o->max_tokens,
+                                    .max_sequences = o->max_sequences,
+                                    .max_rows = o->max_rows,
+                                    .max_pages = o->n_pages,
+                                    .ropes = e->model->ropes,
+                                    .n_ropes = e->model->n_ropes};
+    TSR_TRY(tsr_step_block_create(&limits, &e->block));
+    TSR_TRY(tsr_step_graphs_create(&e->graphs));
+    return make_marks(e);
+}
+
+static void destroy(void *executor)
+{
+    cuda_executor *e = executor;
+    for (int64_t i = 0; e->marks && i <= e->n_calls; i++)
+        if (e->marks[i]) cudaEventDestroy(e->marks[i]);
+    if (e->done) cudaEventDestroy(e->done);
+    tsr_step_graphs_destroy(&e->graphs);
+    tsr_step_block_destroy(&e->block);
+    tsr_cuda_weights_destroy(&e->weights);
+    tsr_memory_plan_free(&e->plan);
+    if (e->values) cudaFree(e->values);
+    if (e->logits) cudaFree(e->logits);
+    if (e->logits_host) cudaFreeHost(e->logits_host);
+    if (e->workspace) cudaFree(e->workspace);
+    if (e->cache_block) cudaFree(e->cache_block);
+    tsr_free(e->marks);
+    tsr_free(e->cache);
+    tsr_free(e->calls);
+    tsr_free(e);
+}
+
+static tsr_status create(const tsr_model *local, const tsr_executor_options *options, void **out)
+{
+    void *p;
+    TSR_TRY(tsr_calloc(1, sizeof(cuda_executor), "the executor", &p));
+    cuda_executor *e = p;
+    e->model = local;
+    e->options = *options;
+    tsr_status s = build(e);
+    e->options.source = NULL;
+    if (s != TSR_OK)
+        destroy(e);
+    else
+        *out = e;
+    return s;
+}
+
+tsr_status tsr_gpu_measure(const tsr_gpu *gpu, const tsr_model *local, const tsr_executor_options *options,
+                           tsr_executor_sizes *out)
+{
+    cuda_executor e = {.model = local, .options = *options};
+    e.options.gpu = (tsr_gpu *)(uintptr_t)gpu;
+    tsr_status s = prepare(&e);
+    *out = e.sizes;
+    tsr_memory_plan_free(&e.plan);
+    tsr_free(e.calls);
+    return s;
+}
+
+/* --- Running --- */
+
+static tsr_cuda_step bound_step(const cuda_executor *e, tsr_step_bounds bounds, bool decode)
+{
+    tsr_cuda_step s = {.stream = e->gpu->stream,
+                       .overlap = e->gpu->overlaps && !e->marks,
+                       .decode = decode,
+                       .bound_context = (int32_t)tsr_min(e->options.max_context, INT32_MAX),
+                       .n_processors = e->gpu->n_processors};
+    tsr_step_block_bind(e->block, bounds, &s);
+    return s;
+}
+
+static tsr_status mark(const cuda_executor *e, int64_t i)
+{
+    if (!e->marks) return TSR_OK;
+    return tsr_cuda_check(cudaEventRecord(e->marks[i], e->gpu->stream), "an event");
+}
+
+static tsr_status enqueue(const cuda_executor *e, const tsr_cuda_step *step)
+{
+    TSR_TRY(mark(e, 0));
+    for (int64_t i = 0; i < e->n_calls; i++) {
+        TSR_TRY(e->calls[i].kernel(&e->calls[i], step));
+        TSR_TRY(mark(e, i + 1));
+    }
+    return TSR_OK;
+}
+
+static tsr_status enqueue_decode(void *ctx, int32_t bound)
+{
+    const cuda_executor *e = ctx;
+    tsr_cuda_step s = bound_step(e, (tsr_step_bounds){bound, bound, bound}, true);
+    return enqueue(e, &s);
+}
+
+/* Every sequence goes on by one token, and each is wanted. */
+static bool only_decodes(const tsr_step *step)
+{
+    if (step->n_tokens != step->n_sequences || step->n_rows != step->n_tokens) return false;
+    for (int32_t i = 0; i < step->n_rows; i++)
+        if (step->rows[i] != i) return false;
+    return true;
+}
+
+static tsr_status run_step(cuda_executor *e, const tsr_step *step)
+{
+    const tsr_executor_options *o = &e->options;
+    cudaStream_t stream = e->gpu->stream;
+    bool decode = only_decodes(step);
+    int32_t bound = decode ? tsr_step_graphs_bound(step->n_tokens) : 0;
+    bool graphs = !o->no_graphs && !e->marks && bound > 0 && bound <= o->max_tokens && bound <= o->max_rows &&
+                  bound <= o->max_sequences;
+    tsr_step_bounds bounds = {step->n_tokens, step->n_sequences, step->n_rows};
+    if (graphs) bounds = (tsr_step_bounds){bound, bound, bound};
+    TSR_TRY(tsr_step_block_send(e->block, step, bounds, stream));
+    if (graphs) return tsr_step_graphs_run(e->graphs, bound, stream, enqueue_decode, e);
+    tsr_cuda_step s = bound_step(e, bounds, decode);
+    return enqueue(e, &s);
+}
+
+static tsr_status add_profile(cuda_executor *e)
+{
+    for (int64_t i = 0; e->marks && i < e->n_calls; i++) {
+        float ms = 0;
+        TSR_TRY(tsr_cuda_check(cudaEventElapsedTime(&ms, e->marks[i], e->marks[i + 1]), "an event"));
+        e->profile[e->calls[i].op] += ms / 1e3;
+    }
+    return TSR_OK;
+}
+
+static tsr_status run(void *executor, const tsr_step *step)
+{
+    cuda_executor *e = executor;
+    int64_t bytes = (int64_t)step->n_rows * output_info(e)->cols * (int64_t)sizeof(float);
+    TSR_TRY(run_step(e, step));
+    if (bytes > 0)
+        TSR_TRY(tsr_cuda_check(
+            cudaMemcpyAsync(e->logits_host, e->logits, (size_t)bytes, cudaMemcpyDeviceToHost, e->gpu->stream),
+            "reading the logits"));
+    TSR_TRY(tsr_cuda_check(cudaEventRecord(e->done, e->gpu->stream), "an event"));
+    TSR_TRY(tsr_gpu_wait(e->gpu, e->done));
+    return add_profile(e);
+}
+
+static const float *output(const void *executor, int64_t *ld, int64_t *cols)
+{
+    const cuda_executor *e = executor;
+    *ld = *cols = output_info(e)->cols;
+    return e->logits_host;
+}
+
+static tsr_executor_sizes sizes(const void *executor)
+{
+    return ((const cuda_executor *)executor)->sizes;
+}
+
+static const double *profile(const void *executor)
+{
+    return ((const cuda_executor *)executor)->profile;
+}
+
+const tsr_executor_backend tsr_executor_cuda = {create, destroy, run, output, sizes, profile};

@@ -1,0 +1,44 @@
+/* support_gpu.h: what the tests of the CUDA backend share: skipping where there is no GPU, device copies of arrays. */
+#ifndef TSR_TESTS_GPU_SUPPORT_GPU_H
+#define TSR_TESTS_GPU_SUPPORT_GPU_H
+
+#include "layers/cuda/cuda_kernel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { TSR_TEST_SKIPPED = 77 };
+
+/* Ends the test program as skipped unless there are `wanted` GPUs. */
+static inline void need_gpus(int wanted)
+{
+    int n = 0;
+    if (cudaGetDeviceCount(&n) == cudaSuccess && n >= wanted) return;
+    printf("SKIPPED: this test needs %d GPU%s, found %d\n", wanted, wanted > 1 ? "s" : "", n);
+    exit(TSR_TEST_SKIPPED);
+}
+
+static inline void cuda_ok(cudaError_t error)
+{
+    if (error != cudaSuccess) fail_msg("CUDA: %s", cudaGetErrorString(error));
+}
+
+static inline void *to_device(const void *host, size_t bytes)
+{
+    void *p;
+    cuda_ok(cudaMalloc(&p, bytes + 256));
+    if (host) cuda_ok(cudaMemcpy(p, host, bytes, cudaMemcpyHostToDevice));
+    return p;
+}
+
+static inline void to_host(void *host, const void *device, size_t bytes)
+{
+    cuda_ok(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
+}
+
+#endif

@@ -1,0 +1,6 @@
+# Without libFuzzer the targets of torch files replay what is at hand.
+file(GLOB torch_seeds ${CMAKE_CURRENT_SOURCE_DIR}/hostile/checkpoint/torch/*)
+file(GLOB pickle_seeds ${CMAKE_CURRENT_SOURCE_DIR}/hostile/checkpoint/pickle/*)
+add_test(NAME fuzz_torch_seeds COMMAND fuzz_torch ${torch_seeds})
+add_test(NAME fuzz_pickle_seeds COMMAND fuzz_pickle ${pickle_seeds})
+set_tests_properties(fuzz_torch_seeds fuzz_pickle_seeds PROPERTIES TIMEOUT 60)
