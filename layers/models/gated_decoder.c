@@ -19,10 +19,12 @@ static tsr_status layer(tsr_graph *g, const tsr_gated_decoder *d, int index, tsr
 {
     tsr_model *m = g->model;
     const char *at;
-    tsr_layer_block l = {.order = TSR_LAYER_PRE, .normed_residual = d->normed_residual};
+    bool sandwich = d->norm[2] != NULL;
+    tsr_layer_block l = {.order = sandwich ? TSR_LAYER_SANDWICH : TSR_LAYER_PRE,
+                         .normed_residual = d->normed_residual};
     g->current_layer = index;
     TSR_TRY(tsr_arena_format(m->arena, &at, "%s%d.", d->layer_scope, index));
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < (sandwich ? 4 : 2); i++)
         TSR_TRY(tsr_norm_load(m, at, d->norm[i], d->hidden, d->norm_kind, d->eps, norm_flags(d), &l.norm[i]));
     TSR_TRY(d->load(m, at, d->config, &l));
     return tsr_transformer_layer(g, *x, &l, x);

@@ -19,7 +19,7 @@ typedef struct tsr_gated_decoder {
     bool unit_head;          /* rows of the head are brought to length 1 */
     const char *embedding;   /* "model.embed_tokens" */
     const char *layer_scope; /* "model.layers." + index + "." + ... */
-    const char *norm[2];     /* within a layer: "input_layernorm" */
+    const char *norm[4];     /* within a layer: "input_layernorm"; the last two make it a SANDWICH */
     const char *final_norm;  /* "model.norm"; NULL: none */
     const char *head;        /* "lm_head" */
     const void *config;      /* for `load` */

@@ -28,7 +28,7 @@ OTHERWISE = {
     "rope_scaling": None, "original_max_position_embeddings": 48, "factor": 1.75, "beta_fast": 16,
     "beta_slow": 1.5, "mscale": 1.0, "mscale_all_dim": 1.0, "truncate": True, "attention_factor": None,
     "do_layer_norm_before": True, "rotary_dim": 2,
-    "_remove_final_layer_norm": False, "alibi_bias_max": 8, "clip_qkv": None, "softmax_scale": None,
+    "_remove_final_layer_norm": False, "clip_qkv": None, "softmax_scale": None,
     "window_size": 256, "scale_embedding": True, "use_sliding_window": False, "layer_types": None,
     "base": 1234, "type": "origin", "use_dynamic_ntk": False, "use_logn_attn": False, "seq_length": 30,
     "layernorm_epsilon": 1e-5, "rope_ratio": 3.0, "apply_residual_connection_post_layernorm": False,

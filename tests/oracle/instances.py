@@ -15,6 +15,7 @@ Fields of a row
   gain       size of the other weights; larger where the head is tied, whose greedy text else repeats itself
   lengths    prompt lengths; the default is LENGTHS
   new_tokens greedy tokens a prompt gets: a function of the prompt length, 0 for none
+  variety    the part of the greedy tokens that must differ from each other
   eos        True: greedy decoding stops at the ids of generation_config.json, and some prompts do
 """
 
@@ -130,7 +131,7 @@ def qwen2(*sizes, **more):
 
 
 def glm(*sizes, **more):
-    return llama(*sizes, **{"model_type": "glm", "architectures": ["GlmForCausalLM"], "partial_rotary_factor": 0.5,
+    return llama(*sizes, **{"model_type": "glm", "architectures": ["GlmForCausalLM"], "partial_rotary_factor": 0.5, "pad_token_id": 0,
                             "attention_bias": True, **more})
 
 
@@ -261,11 +262,11 @@ GPT_NEOX = {
 }
 
 BLOOM = {
-    "bloom_seven_heads": dict(config=bloom(28, 7, 103), prefix=False, head="omitted", gain=3.0),
+    "bloom_seven_heads": dict(config=bloom(28, 7, 103), prefix=False, head="omitted", gain=2.0, qk_gain=2.0),
     "bloom_normed_residual": dict(  # the old name of the hidden size; residuals taken behind the norms
         config=bloom(None, 5, 97, layers=3, n_embed=30, apply_residual_connection_post_layernorm=True,
                      layer_norm_epsilon=0.02, tie_word_embeddings=False, torch_dtype="bfloat16"),
-        dtypes="BF16", shards=2),
+        dtypes="BF16", shards=2, gain=2.0, qk_gain=2.0, variety=0.12),
 }
 
 OPT = {
@@ -308,21 +309,22 @@ FALCON = {
                       layer_norm_epsilon=0.02, rope_scaling={"type": "linear", "factor": 2.5}, ffn_hidden_size=41),
         head="omitted", shards=2),
     "falcon_rw": dict(  # ALiBi in bfloat16: positions past 256 are no longer exact; sequential blocks
-        config=falcon(30, 5, 101, multi_query=False, parallel_attn=False, bias=True, alibi=True,
+        config=falcon(30, 5, 211, multi_query=False, parallel_attn=False, bias=True, alibi=True,
                       activation="gelu_new", ffn_hidden_size=43, max_position_embeddings=512),
-        head="copied", lengths=(1, 2, 7, 61, 300)),
+        head="copied", lengths=(1, 2, 7, 61, 300), variety=0.2),
     "falcon_heads": dict(  # [heads, 3, D] with rotation, in parallel
         config=falcon(40, 5, 89, multi_query=False, activation="relu", ffn_hidden_size=37,
                       tie_word_embeddings=False, torch_dtype="float16"),
         dtypes="F16"),
     "falcon_alibi_multi_query": dict(
-        config=falcon(42, 7, 97, alibi=True, ffn_hidden_size=41, max_position_embeddings=512), head="omitted",
-        lengths=(1, 2, 23, 290)),
+        config=falcon(42, 7, 197, alibi=True, ffn_hidden_size=41, max_position_embeddings=512), head="omitted",
+        lengths=(1, 2, 23, 290), variety=0.2),
 }
 
 MPT = {
     "mpt_clipped": dict(
-        config=mpt(28, 7, 103, {"clip_qkv": 0.9, "alibi_bias_max": 5}), prefix=False, head="omitted"),
+        config=mpt(28, 7, 103, {"clip_qkv": 0.9}), prefix=False, head="omitted",
+        variety=0.2),
     "mpt_scaled": dict(  # untied, with a scale of its own
         config=mpt(30, 5, 109, {"softmax_scale": 0.31, "clip_qkv": None}, layers=3, layer_norm_epsilon=0.02,
                    tie_word_embeddings=False, torch_dtype="bfloat16"),
@@ -391,7 +393,7 @@ OPENAI_GPT = {
 }
 
 DEFAULTS = dict(dtypes="F32", shards=1, prefix=True, head="stored", junk=False, qk_gain=1.5, lengths=LENGTHS,
-                new_tokens=sixteen, eos=False)
+                new_tokens=sixteen, eos=False, variety=0.4)
 
 
 def all_instances():

@@ -38,7 +38,8 @@ def read_safetensors(path):
 def rope_settings(config):
     """One flat dict from either spelling: rope_theta + rope_scaling (+ rotary_*), or rope_parameters."""
     rope = {"rope_theta": config.get("rope_theta") or config.get("rotary_emb_base") or 10000.0,
-            "partial": config.get("rotary_pct", 0.25) if config["model_type"] == "gpt_neox" else 1.0}
+            "partial": config.get("rotary_pct", 0.25) if config["model_type"] == "gpt_neox"
+            else config.get("partial_rotary_factor", 1.0)}
     rope.update(config.get("rope_scaling") or {})
     rope.update(config.get("rope_parameters") or {})
     rope["partial"] = rope.get("partial_rotary_factor", rope["partial"])
