@@ -317,7 +317,7 @@ FALCON = {
                       tie_word_embeddings=False, torch_dtype="float16"),
         dtypes="F16"),
     "falcon_alibi_multi_query": dict(
-        config=falcon(42, 7, 197, alibi=True, ffn_hidden_size=41, max_position_embeddings=512), head="omitted",
+        config=falcon(42, 7, 211, alibi=True, ffn_hidden_size=41, max_position_embeddings=512), head="omitted",
         lengths=(1, 2, 23, 290), variety=0.2),
 }
 
