@@ -28,6 +28,11 @@ const char *tsr_dtype_name(tsr_dtype t)
     return table[t].option;
 }
 
+const char *tsr_dtype_label(tsr_dtype t)
+{
+    return table[t].file;
+}
+
 bool tsr_dtype_from_option(const char *text, tsr_dtype *out)
 {
     for (int i = 0; i < TSR_DTYPE_COUNT; i++)

@@ -28,6 +28,7 @@ typedef enum tsr_dtype {
 
 int tsr_dtype_bytes(tsr_dtype t);
 const char *tsr_dtype_name(tsr_dtype t);                      /* "bfloat16" */
+const char *tsr_dtype_label(tsr_dtype t);                     /* "BF16", as safetensors files spell it */
 bool tsr_dtype_from_option(const char *text, tsr_dtype *out); /* "bfloat16", "bf16", "float16", "fp16", ... */
 bool tsr_dtype_from_safetensors(const char *text, tsr_dtype *out);
 

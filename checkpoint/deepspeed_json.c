@@ -5,7 +5,8 @@
  * `checkpoints` lists torch or safetensors files under Hugging Face names, in the JSON's folder or below it; a tensor
  * may stand in any of them. `type` is ds_model or bloom, in any case. Writers leave an absolute base_dir of their own
  * machine behind, which is not followed: the files are looked for beside the JSON. A relative one is, and may not lead
- * upwards. Files cut for ranks (parallelization "tp", {"tp": [...]}, type Megatron) are not read by this format yet.
+ * upwards. {"tp": [...]} of safetensors files is read by rank_files.c; other files cut for ranks (parallelization "tp",
+ * {"tp": [...]}, type Megatron) are not read by this format yet.
  */
 #include "base/log.h"
 #include "checkpoint/torch.h"
@@ -16,7 +17,8 @@
 
 enum { JSON_CAP = 16 << 20, FILE_CAP = 1 << 16 };
 
-static const char marker[] = "ds_inference_checkpoint.json";
+/* The one that users write, and the one that comes with files cut for ranks. */
+static const char marker[] = "ds_inference_checkpoint.json", cut_marker[] = "ds_inference_config.json";
 
 static tsr_status check_type(tsr_object root)
 {
@@ -66,6 +68,11 @@ static tsr_status open_list(tsr_source *s, tsr_object root)
 {
     const char *base;
     const json_t *list;
+    const json_t *checkpoints = json_object_get(root.object, "checkpoints");
+    if (tsr_rank_files_named(checkpoints)) {
+        TSR_TRY(find_base(root, &base));
+        return tsr_rank_files_list(s, base, checkpoints, root.where);
+    }
     TSR_TRY(check_type(root));
     TSR_TRY(find_base(root, &base));
     TSR_TRY(tsr_object_array(root, "checkpoints", FILE_CAP, &list));
@@ -81,7 +88,8 @@ static tsr_status open_json(tsr_source *s)
 {
     tsr_json doc;
     int file;
-    TSR_TRY(tsr_source_add_file(s, s->named ? s->named : marker, &file));
+    const char *found = tsr_source_has_file(s, marker) ? marker : cut_marker;
+    TSR_TRY(tsr_source_add_file(s, s->named ? s->named : found, &file));
     TSR_TRY(tsr_source_read_json(s, file, JSON_CAP, &doc));
     tsr_status status = open_list(s, tsr_json_root(&doc));
     tsr_json_free(&doc);
@@ -90,7 +98,7 @@ static tsr_status open_json(tsr_source *s)
 
 static bool probe(const tsr_source *s)
 {
-    return tsr_source_has_file(s, marker);
+    return tsr_source_has_file(s, marker) || tsr_source_has_file(s, cut_marker);
 }
 
 const tsr_source_format tsr_format_deepspeed_json = {"DeepSpeed inference JSON", marker, ".json", probe,

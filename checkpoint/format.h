@@ -78,5 +78,14 @@ tsr_status tsr_source_pread(const tsr_source *source, int file, int64_t offset, 
 
 /* Lists the tensors of one safetensors file that was added. */
 tsr_status tsr_safetensors_list(tsr_source *source, int file);
+/* Hands them to the sink instead, with the value of "part:NAME" in the file's __metadata__ (NULL: none); names
+ * and values live during the call. */
+typedef tsr_status tsr_safetensors_sink(void *context, const tsr_tensor_info *tensor, const char *part);
+tsr_status tsr_safetensors_scan(tsr_source *source, int file, tsr_safetensors_sink *sink, void *context);
+
+/* DeepSpeed's JSON with one safetensors file a rank (rank_files.c). Does it name such files? Lists them. */
+bool tsr_rank_files_named(const json_t *checkpoints);
+tsr_status tsr_rank_files_list(tsr_source *source, const char *base, const json_t *checkpoints,
+                               const char *where);
 
 #endif

@@ -10,6 +10,7 @@
  */
 #include "base/checked.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "checkpoint/format.h"
 #include "checkpoint/shape.h"
 
@@ -27,12 +28,13 @@ static const struct {
                    {"U16", 16},    {"U32", 32},    {"U64", 64},        {"C64", 64}};
 
 typedef struct header {
-    tsr_source *source;
     const char *file; /* its name */
     int64_t data;     /* where the tensors begin in the file */
     int64_t data_bytes;
     tsr_tensor_info *tensors; /* [count]; offsets count from `data` until the tensors are handed over */
     int64_t count;
+    tsr_safetensors_sink *sink; /* gets them */
+    void *context;
 } header;
 
 static tsr_status bad(const header *h, const tsr_tensor_info *t, const char *expected, const json_t *found)
@@ -166,8 +168,22 @@ static int compare_offsets(const void *a, const void *b)
                : x->bytes > y->bytes; /* empty tensors stand before the one that begins there */
 }
 
+static tsr_status hand_over(const header *h, const json_t *root, const tsr_tensor_info *t)
+{
+    tsr_text key;
+    TSR_TRY(tsr_text_init(&key, TSR_TEXT_NO_CAP));
+    tsr_status s = tsr_text_puts(&key, "part:");
+    if (s == TSR_OK) s = tsr_text_puts(&key, t->name);
+    if (s == TSR_OK) {
+        const json_t *part = json_object_get(json_object_get(root, "__metadata__"), key.data);
+        s = h->sink(h->context, t, json_string_value(part));
+    }
+    tsr_text_free(&key);
+    return s;
+}
+
 /* Sorts the tensors by place, checks that they tile the data, and hands them to the source. */
-static tsr_status place_tensors(header *h, int file)
+static tsr_status place_tensors(header *h, const json_t *root, int file)
 {
     int64_t end = 0;
     qsort(h->tensors, (size_t)h->count, sizeof *h->tensors, compare_offsets);
@@ -181,7 +197,7 @@ static tsr_status place_tensors(header *h, int file)
         end = t->offset + t->bytes;
         t->offset += h->data;
         t->file = file;
-        TSR_TRY(tsr_source_add_tensor(h->source, t));
+        TSR_TRY(hand_over(h, root, t));
     }
     if (end != h->data_bytes)
         return tsr_fail(TSR_ERR_FORMAT, "%s: %lld data bytes expected, found %lld", h->file, (long long)end,
@@ -204,7 +220,7 @@ static tsr_status list_header(header *h, int file, const char *text, int64_t n)
     if (status == TSR_OK) {
         h->tensors = p;
         status = read_tensors(h, doc.root);
-        if (status == TSR_OK) status = place_tensors(h, file);
+        if (status == TSR_OK) status = place_tensors(h, doc.root, file);
         tsr_free(p);
     }
     tsr_json_free(&doc);
@@ -234,7 +250,7 @@ static tsr_status header_length(const tsr_source *s, int file, int64_t *out)
     return TSR_OK;
 }
 
-tsr_status tsr_safetensors_list(tsr_source *s, int file)
+tsr_status tsr_safetensors_scan(tsr_source *s, int file, tsr_safetensors_sink *sink, void *context)
 {
     int64_t n = 0;
     void *text;
@@ -242,12 +258,23 @@ tsr_status tsr_safetensors_list(tsr_source *s, int file)
     TSR_TRY(tsr_alloc(n, "a safetensors header", &text));
     tsr_status status = tsr_source_pread(s, file, LENGTH_BYTES, n, text);
     if (status == TSR_OK) {
-        header h = {.source = s, .file = s->files[file].name, .data = LENGTH_BYTES + n};
+        header h = {.file = s->files[file].name, .data = LENGTH_BYTES + n, .sink = sink, .context = context};
         h.data_bytes = s->files[file].bytes - h.data;
         status = list_header(&h, file, text, n);
     }
     tsr_free(text);
     return status;
+}
+
+static tsr_status add_tensor(void *source, const tsr_tensor_info *t, const char *part)
+{
+    (void)part;
+    return tsr_source_add_tensor(source, t);
+}
+
+tsr_status tsr_safetensors_list(tsr_source *s, int file)
+{
+    return tsr_safetensors_scan(s, file, add_tensor, s);
 }
 
 static const char single_name[] = "model.safetensors";

@@ -78,6 +78,10 @@ int64_t tsr_view_cols(const tsr_view *v);
 int tsr_view_leaf_count(const tsr_view *v);
 const char *tsr_view_leaf_name(const tsr_view *v, int i);
 
+/* Element x of leaf i's tensor has index x / inner % extent along some axis of it. Adds to count[index], for
+ * every element of the view that is of this leaf, one. For telling which slices of a tensor a view is made of. */
+tsr_status tsr_view_count(const tsr_view *v, int i, int64_t inner, int64_t extent, int64_t *count);
+
 /* Appends the view as text: "transformer.h.0.attn.c_attn.weight.T[0:320]",
  * "h.0.qkv.weight.reshape[12,3,64,768][:,0:1]", "concat(q.weight, k.weight, v.weight)". */
 tsr_status tsr_view_print(const tsr_view *v, tsr_text *out);

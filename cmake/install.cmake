@@ -5,7 +5,8 @@ include(CMakePackageConfigHelpers)
 
 # Headers of the tree are for building the tree; installed, there is tessera.h alone. The libraries below are needed
 # by whoever links the static library; a shared one carries them itself.
-set(TSR_LINK_LIBRARIES Threads::Threads MPI::MPI_C PkgConfig::JANSSON PkgConfig::UTF8PROC PkgConfig::PCRE2 m)
+set(TSR_LINK_LIBRARIES Threads::Threads MPI::MPI_C PkgConfig::JANSSON PkgConfig::UTF8PROC PkgConfig::PCRE2
+    PkgConfig::XXHASH hdf5::hdf5 m)
 target_include_directories(tessera INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 get_target_property(TSR_LIBRARY_TYPE tessera TYPE)
 if(TSR_LIBRARY_TYPE STREQUAL "STATIC_LIBRARY")
@@ -31,13 +32,17 @@ install(FILES ${PROJECT_BINARY_DIR}/tesseraConfig.cmake ${PROJECT_BINARY_DIR}/te
 
 # pkg-config ----------------------------------------------------------------------------------------------------
 # The file finds its prefix from where it lies, so that `cmake --install --prefix` and moving the folder work.
-# MPI has no pkg-config name of its own that all distributions share: its libraries are spelled out.
+# MPI and HDF5 have no pkg-config names of their own that all distributions share: their libraries are spelled out.
 if(TSR_LIBRARY_TYPE STREQUAL "STATIC_LIBRARY")
-  set(TSR_PC_REQUIRES "jansson libutf8proc libpcre2-8")
+  set(TSR_PC_REQUIRES "jansson libutf8proc libpcre2-8 libxxhash")
   set(TSR_PC_LIBS "-pthread -lm")
-  foreach(library ${MPI_C_LIBRARIES})
+  get_target_property(TSR_HDF5_LIBRARY hdf5::hdf5 IMPORTED_LOCATION)
+  foreach(library ${TSR_HDF5_LIBRARY} ${MPI_C_LIBRARIES})
     string(APPEND TSR_PC_LIBS " ${library}")
   endforeach()
+endif()
+if(TSR_LIBRARY_TYPE STREQUAL "STATIC_LIBRARY" AND TSR_CUDA_FOUND)
+  string(APPEND TSR_PC_LIBS " ${CUDA_cudart_static_LIBRARY} -lstdc++ -lrt -ldl")
 endif()
 file(RELATIVE_PATH TSR_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(cmake/tessera.pc.in tessera.pc @ONLY)

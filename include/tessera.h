@@ -71,11 +71,13 @@ typedef struct tsr_engine_options {
     double gpu_memory_fraction; /* of a GPU's free memory, for weights, values, keys and values; 0: 0.9 */
     bool no_cuda_graph;         /* enqueue decode steps call by call instead of as captured graphs */
     const char *checkpoint; /* file or folder with the weights, relative to `model`; NULL: what lies there */
+    const char *cache; /* private folder where the weights are kept as this rank holds them, for a faster next
+                               start; NULL: none */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL                                                                           \
+            "auto", 0, false, NULL, NULL                                                                     \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
@@ -171,7 +173,9 @@ typedef struct tsr_engine_info {
     /* of this rank: */
     int64_t weight_bytes, streamed_bytes; /* held; read by each decode step */
     int64_t activation_bytes, cache_bytes, cache_bytes_per_token;
-    int64_t bytes_read, peak_resident_bytes;
+    int64_t bytes_read; /* of the checkpoint or, if from_cache, of the cache */
+    int64_t peak_resident_bytes;
+    bool from_cache;
     double load_seconds;
 } tsr_engine_info;
 void tsr_engine_get_info(const tsr_engine *engine, tsr_engine_info *out);

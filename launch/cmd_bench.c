@@ -9,6 +9,7 @@
 #include "launch/command.h"
 #include "layers/ops.h"
 #include "runtime/bandwidth.h"
+#include "runtime/gpu.h"
 #include "runtime/engine.h"
 
 #include <math.h>
@@ -201,7 +202,7 @@ static tsr_status put_profile(const bench *b, tsr_text *t)
     for (int op = 0; op < TSR_OP_COUNT; op++) sum += seconds[op];
     for (int op = 0; op < TSR_OP_COUNT; op++)
         if (seconds[op] > 0)
-            TSR_TRY(tsr_text_format(t, "  %-12s %8.3f s  %5.1f %%\n", tsr_op_table[op].name, seconds[op],
+            TSR_TRY(tsr_text_format(t, "  %-16s %8.3f s  %5.1f %%\n", tsr_op_table[op].name, seconds[op],
                                     100 * seconds[op] / sum));
     return TSR_OK;
 }
@@ -247,7 +248,9 @@ static tsr_status probe_bandwidth(bench *b, double *out)
     enum { PROBE_BYTES = 256 << 20 };
     tsr_world *world = tsr_engine_world(b->engine);
     TSR_TRY(tsr_world_barrier(world));
-    return tsr_world_agree(world, tsr_measure_bandwidth(tsr_engine_pool(b->engine), PROBE_BYTES, out));
+    tsr_gpu *gpu = tsr_engine_gpu(b->engine);
+    return tsr_world_agree(world, gpu ? tsr_gpu_bandwidth(gpu, out)
+                                      : tsr_measure_bandwidth(tsr_engine_pool(b->engine), PROBE_BYTES, out));
 }
 
 /* The probe's buffer would count as peak memory, so peaks are read before it. */

@@ -20,7 +20,10 @@
     X(SCORE, score, "log-probability of each token of a text, and the best next tokens")                     \
     X(TOKENIZE, tokenize, "text to ids, or ids to text")                                                     \
     X(PLAN, plan, "how a model would be spread over N ranks")                                                \
-    X(BENCH, bench, "speed of prefill and decode, bytes read, memory")
+    X(BENCH, bench, "speed of prefill and decode, bytes read, memory")                                       \
+    X(CONVERT, convert, "a checkpoint of any kind into safetensors, in another number format, for N ranks")  \
+    X(INSPECT, inspect, "what a checkpoint holds, and what its config finds missing: inspect DIR|FILE")      \
+    X(CACHE, cache, "the weights kept for faster starts: cache list|prune --cache DIR")
 
 #define TSR_COMMAND_DECLARE(NAME, name, summary)                                                             \
     tsr_status tsr_cmd_##name(tsr_world *world, const tsr_options *options);

@@ -14,6 +14,7 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     tsr_engine_options e = TSR_ENGINE_OPTIONS_INIT;
     e.model = o->text[TSR_OPT_MODEL];
     e.checkpoint = o->text[TSR_OPT_CHECKPOINT];
+    e.cache = o->text[TSR_OPT_CACHE];
     e.dtype = o->text[TSR_OPT_DTYPE];
     e.kernels = o->text[TSR_OPT_KERNELS];
     e.threads = (int)o->integer[TSR_OPT_THREADS];
@@ -22,6 +23,9 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.context = o->integer[TSR_OPT_CONTEXT];
     e.cache_bytes = o->integer[TSR_OPT_CACHE_MB] << 20;
     e.deadline = o->real[TSR_OPT_DEADLINE];
+    e.device = o->text[TSR_OPT_DEVICE];
+    e.gpu_memory_fraction = o->real[TSR_OPT_GPU_MEMORY_FRACTION];
+    e.no_cuda_graph = o->flag[TSR_OPT_NO_CUDA_GRAPH];
     e.quiet = o->flag[TSR_OPT_QUIET];
     return e;
 }

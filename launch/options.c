@@ -123,6 +123,10 @@ tsr_status tsr_options_parse(int command, int argc, char **argv, tsr_options *ou
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
         if (strcmp(arg, "-h") == 0) arg = "--help";
+        if (strncmp(arg, "--", 2) != 0 && command & TSR_CMD_ARGUMENT && !out->argument) {
+            out->argument = arg;
+            continue;
+        }
         if (strncmp(arg, "--", 2) != 0)
             return tsr_fail(TSR_ERR_USAGE, "%s: unexpected argument \"%s\"; options begin with --", argv[0],
                             arg);

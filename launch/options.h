@@ -28,14 +28,18 @@ enum {
     TSR_CMD_PLAN = 8,
     TSR_CMD_BENCH = 16,
     TSR_CMD_RUNS = TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH, /* those that run a model */
-    TSR_CMD_ALL = 31
+    TSR_CMD_CONVERT = 32,
+    TSR_CMD_INSPECT = 64,
+    TSR_CMD_CACHE = 128,
+    TSR_CMD_ARGUMENT = TSR_CMD_INSPECT | TSR_CMD_CACHE, /* those that take one argument without a name */
+    TSR_CMD_ALL = 255
 };
 
 /* X(ID, "name", KIND, default, low, high, "VALUE", commands, "help"). low and high bound numbers. */
 #define TSR_OPTION_TABLE(X)                                                                                  \
-    X(MODEL, "model", TEXT, "", 0, 0, "DIR", TSR_CMD_ALL,                                                    \
+    X(MODEL, "model", TEXT, "", 0, 0, "DIR", TSR_CMD_ALL & ~TSR_CMD_CACHE,                                   \
       "folder of the model: config.json, weights, tokenizer")                                                \
-    X(CHECKPOINT, "checkpoint", TEXT, "", 0, 0, "PATH", TSR_CMD_ALL,                                         \
+    X(CHECKPOINT, "checkpoint", TEXT, "", 0, 0, "PATH", TSR_CMD_ALL & ~TSR_CMD_CACHE,                        \
       "weights: a file, or a folder with them; relative to the model's folder; default: what lies there")    \
     X(PROMPT, "prompt", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE, "a prompt; may be given many times")       \
     X(PROMPT_FILE, "prompt-file", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE,                                  \
@@ -68,7 +72,16 @@ enum {
     X(IGNORE_EOS, "ignore-eos", FLAG, "", 0, 0, "", TSR_CMD_GENERATE,                                        \
       "go on after an end-of-sequence token")                                                                \
     X(TOP, "top", INT, "5", 0, 1000, "K", TSR_CMD_SCORE, "list the K best next tokens")                      \
-    X(TP, "tp", INT, "1", 1, 4096, "N", TSR_CMD_PLAN, "number of ranks to plan for")                         \
+    X(TP, "tp", INT, "1", 1, 4096, "N", TSR_CMD_PLAN | TSR_CMD_CONVERT,                                      \
+      "number of ranks to plan or cut for")                                                                  \
+    X(OUTPUT, "output", TEXT, "", 0, 0, "DIR", TSR_CMD_CONVERT, "the new model folder")                      \
+    X(FORMAT, "format", TEXT, "", 0, 0, "FORM", TSR_CMD_CONVERT,                                             \
+      "safetensors, or deepspeed: a DeepSpeed JSON too; default: safetensors, with --tp deepspeed")          \
+    X(SHARD_MB, "shard-mb", INT, "5000", 1, 1e9, "N", TSR_CMD_CONVERT,                                       \
+      "begin another file after so many millions of bytes")                                                  \
+    X(VERIFY, "verify", FLAG, "", 0, 0, "", TSR_CMD_CONVERT, "read the result back and compare it")          \
+    X(KEEP_MB, "keep-mb", INT, "0", 0, 1e9, "N", TSR_CMD_CACHE,                                              \
+      "prune: also remove the least recently used entries until the rest takes at most N million bytes")     \
     X(PROMPT_TOKENS, "prompt-tokens", INT, "512", 1, 1e6, "N", TSR_CMD_BENCH, "length of each prompt")       \
     X(NEW_TOKENS, "new-tokens", INT, "64", 1, 1e6, "N", TSR_CMD_BENCH, "length of each answer")              \
     X(BATCH, "batch", INT, "1", 1, 4096, "N", TSR_CMD_BENCH, "requests at once")                             \
@@ -77,11 +90,11 @@ enum {
     X(RANDOM_WEIGHTS, "random-weights", FLAG, "", 0, 0, "", TSR_CMD_BENCH,                                   \
       "needs config.json alone; weights at random")                                                          \
     X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show the time of each op")                     \
-    X(DTYPE, "dtype", TEXT, "auto", 0, 0, "TYPE", TSR_CMD_RUNS | TSR_CMD_PLAN,                               \
+    X(DTYPE, "dtype", TEXT, "auto", 0, 0, "TYPE", TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT,             \
       "float32, bfloat16, float16 or auto (the checkpoint's)")                                               \
     X(KERNELS, "kernels", TEXT, "auto", 0, 0, "SET", TSR_CMD_RUNS,                                           \
       "auto, inject or reference (nothing fused)")                                                           \
-    X(THREADS, "threads", INT, "0", 0, 512, "N", TSR_CMD_RUNS,                                               \
+    X(THREADS, "threads", INT, "0", 0, 512, "N", TSR_CMD_RUNS | TSR_CMD_CONVERT,                             \
       "threads of each rank; 0: its share of the cores")                                                     \
     X(CONTEXT, "context", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                               \
       "longest prompt and answer together; 0: the model's own")                                              \
@@ -91,6 +104,8 @@ enum {
     X(CACHE_MB, "cache-mb", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                             \
       "memory for keys and values on each rank, in MiB; 0: what the requests can need, within the free "     \
       "memory")                                                                                              \
+    X(CACHE, "cache", TEXT, "", 0, 0, "DIR", TSR_CMD_RUNS | TSR_CMD_CACHE,                                   \
+      "private folder (mode 700) where each rank keeps its weights as it loads them, for a faster start")    \
     X(DEVICE, "device", TEXT, "auto", 0, 0, "KIND", TSR_CMD_RUNS,                                            \
       "cpu, cuda (one GPU a rank) or auto (cuda where every rank sees a GPU)")                               \
     X(GPU_MEMORY_FRACTION, "gpu-memory-fraction", REAL, "0.9", 0.01, 1, "X", TSR_CMD_RUNS,                   \
@@ -118,7 +133,8 @@ typedef struct tsr_list_item {
 enum { TSR_MAX_LIST_ITEMS = 4096 };
 
 typedef struct tsr_options {
-    int command; /* TSR_CMD_... */
+    int command;          /* TSR_CMD_... */
+    const char *argument; /* the one without a name, NULL if there was none */
     bool given[TSR_OPTION_COUNT];
     bool flag[TSR_OPTION_COUNT];
     int64_t integer[TSR_OPTION_COUNT];

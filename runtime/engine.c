@@ -5,6 +5,7 @@
 #include "runtime/weights.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
     TSR_TRY(tsr_arena_strdup(e->arena, o->model, &e->options.model));
     TSR_TRY(tsr_arena_strdup(e->arena, o->checkpoint ? o->checkpoint : "", &e->options.checkpoint));
     TSR_TRY(tsr_arena_strdup(e->arena, o->dtype ? o->dtype : "auto", &e->options.dtype));
+    TSR_TRY(tsr_arena_strdup(e->arena, o->cache ? o->cache : "", &e->options.cache));
     if (!(o->gpu_memory_fraction >= 0 && o->gpu_memory_fraction <= 1))
         return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g",
                         o->gpu_memory_fraction);
@@ -75,13 +77,24 @@ static tsr_status shard_and_fuse(tsr_engine *e)
     TSR_TRY(choose_kernels(e->options.kernels, &choice));
     TSR_TRY(tsr_sharding_derive(e->model, tsr_world_size(e->world), &e->sharding));
     TSR_TRY(tsr_sharding_localize(e->sharding, tsr_world_rank(e->world), &e->local));
-    tsr_fuse_options fuse = {.choice = choice, .gated_linear = e->gpu != NULL};
-    return tsr_fuse(e->local, &fuse, &e->fused);
+    TSR_TRY(tsr_fuse(e->local, choice, &e->fused));
+    if (!e->gpu || choice == TSR_KERNELS_REFERENCE) return TSR_OK;
+    return tsr_fuse_gated_linears(e->local, &e->fused.gated_linears);
+}
+
+static tsr_status digest_config(const tsr_json *config, tsr_digest *out)
+{
+    char *text = json_dumps(config->root, JSON_COMPACT | JSON_SORT_KEYS);
+    if (!text) return tsr_fail(TSR_ERR_MEMORY, "out of memory: %s", config->file);
+    *out = tsr_digest_of(text, (int64_t)strlen(text));
+    free(text);
+    return TSR_OK;
 }
 
 static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 {
     const tsr_engine_options *o = &e->options;
+    TSR_TRY(digest_config(config, &e->config));
     TSR_TRY(tsr_model_from_config(config, &e->model));
     TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, e->arena, &e->generation));
     if (!o->random_weights) {
@@ -161,6 +174,7 @@ static tsr_executor_options executor_options(const tsr_engine *e)
                                   .n_pages = e->limits.n_pages,
                                   .dtype = e->dtype,
                                   .source = e->source,
+                                  .cache = e->cache,
                                   .pool = e->pool,
                                   .comm = e->comm,
                                   .gpu = e->gpu,
@@ -286,6 +300,7 @@ static tsr_status make_sampler(tsr_engine *e)
 static tsr_status build_executor(tsr_engine *e)
 {
     double start = tsr_now();
+    TSR_TRY(engine_cache_create(e));
     tsr_executor_options o = executor_options(e);
     TSR_TRY(tsr_executor_create(e->local, &o, &e->executor));
     e->info.load_seconds = tsr_now() - start;
@@ -323,19 +338,23 @@ static void fill_info(tsr_engine *e)
     i->activation_bytes = sizes.activation_bytes;
     i->cache_bytes = sizes.cache_bytes;
     i->cache_bytes_per_token = tsr_cache_bytes_per_token(e->local, e->dtype);
-    i->bytes_read = e->source ? tsr_source_bytes_read(e->source) : 0;
+    tsr_weights_cache_report cached;
+    tsr_weights_cache_get_report(e->cache, &cached);
+    i->from_cache = cached.bytes_read > 0;
+    i->bytes_read = cached.bytes_read + (e->source ? tsr_source_bytes_read(e->source) : 0);
 }
 
 static void report(const tsr_engine *e)
 {
     const tsr_engine_info *i = &e->info;
-    double read = (double)i->bytes_read;
     tsr_log(
         TSR_LOG_INFO,
         "%s, %.1f M parameters in %s on %d rank%s of %d thread%s (%s): %.1f MB of weights a rank, %.2f s%s",
         i->family, (double)i->parameters / 1e6, i->dtype, i->ranks, i->ranks > 1 ? "s" : "", i->threads,
         i->threads > 1 ? "s" : "", i->isa, (double)i->weight_bytes / 1e6, i->load_seconds,
-        read > 0 ? "" : ", at random");
+        !e->source      ? ", at random"
+        : i->from_cache ? ", from the cache"
+                        : "");
 }
 
 static tsr_status build(tsr_engine *e, const tsr_engine_options *options)
@@ -350,6 +369,7 @@ static tsr_status build(tsr_engine *e, const tsr_engine_options *options)
     s = build_executor(e);
     if (s == TSR_OK) s = build_steps(e);
     TSR_TRY(tsr_world_agree(e->world, s));
+    TSR_TRY(engine_cache_settle(e));
     fill_info(e);
     if (!e->options.quiet) report(e);
     return TSR_OK;
@@ -406,6 +426,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     tsr_gpu_close(&e->gpu);
     tsr_pool_destroy(&e->pool);
     tsr_tokenizer_destroy(&e->tokenizer);
+    tsr_weights_cache_destroy(&e->cache);
     tsr_source_destroy(&e->source);
     tsr_model_destroy(&e->local);
     tsr_sharding_destroy(&e->sharding);
@@ -437,6 +458,11 @@ void tsr_engine_get_info(const tsr_engine *e, tsr_engine_info *out)
 tsr_world *tsr_engine_world(const tsr_engine *e)
 {
     return e->world;
+}
+
+tsr_gpu *tsr_engine_gpu(const tsr_engine *e)
+{
+    return e->gpu;
 }
 
 tsr_pool *tsr_engine_pool(const tsr_engine *e)

@@ -18,6 +18,7 @@ tsr_status tsr_engine_create_in(tsr_world *world, const tsr_engine_options *opti
 
 /* Borrowed. The tokenizer is there on rank 0 only, and NULL if the model has none. */
 tsr_world *tsr_engine_world(const tsr_engine *engine);
+struct tsr_gpu *tsr_engine_gpu(const tsr_engine *engine); /* NULL: on the CPU */
 tsr_pool *tsr_engine_pool(const tsr_engine *engine);
 const tsr_executor *tsr_engine_executor(const tsr_engine *engine);
 const struct tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *engine);

@@ -2,6 +2,7 @@
 #ifndef TSR_RUNTIME_ENGINE_PARTS_H
 #define TSR_RUNTIME_ENGINE_PARTS_H
 
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "layers/fuse.h"
@@ -46,6 +47,8 @@ struct tsr_engine {
     tsr_model *model, *local;
     tsr_sharding *sharding;
     tsr_source *source;
+    tsr_weights_cache *cache; /* NULL: none was asked for */
+    tsr_digest config;        /* of config.json */
     tsr_dtype dtype;
     tsr_generation_config generation;
     tsr_fuse_report fused;
@@ -72,6 +75,12 @@ struct tsr_engine {
 
     tsr_engine_info info;
 };
+
+/* engine_cache.c */
+/* With --cache: the handle to load the weights by. */
+tsr_status engine_cache_create(tsr_engine *e);
+/* Collective, after loading: rank 0 says in one line what was wrong with the cache, on whichever rank. */
+tsr_status engine_cache_settle(tsr_engine *e);
 
 /* engine_request.c */
 void engine_requests_free(tsr_engine *e);

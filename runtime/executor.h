@@ -13,6 +13,7 @@
 #include "checkpoint/source.h"
 #include "layers/graph.h"
 #include "layers/kernel.h"
+#include "runtime/weights_cache.h"
 
 typedef struct tsr_executor tsr_executor;
 
@@ -22,6 +23,7 @@ typedef struct tsr_executor_options {
     int n_pages;              /* of the cache, TSR_PAGE_TOKENS tokens each */
     tsr_dtype dtype; /* of the weights; F32 also makes a float32 cache, else the cache has this dtype */
     const tsr_source *source; /* NULL: random weights from `seed` */
+    tsr_weights_cache *cache; /* of the weights; NULL: none */
     uint64_t seed;
     tsr_pool *pool;
     tsr_comm *comm; /* of ranks on CPUs */
@@ -33,7 +35,7 @@ typedef struct tsr_executor_options {
     bool profile;        /* measure the time of each op */
 } tsr_executor_options;
 
-/* Borrows the model, pool and comm; `source` is needed during the call only. */
+/* Borrows the model, pool and comm; `source` and `cache` are needed during the call only. */
 tsr_status tsr_executor_create(const tsr_model *local, const tsr_executor_options *options,
                                tsr_executor **out);
 void tsr_executor_destroy(tsr_executor **e);

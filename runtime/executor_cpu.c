@@ -101,7 +101,7 @@ static tsr_status build(cpu_executor *e)
     e->kernels = tsr_cpu_kernels_best();
     e->graph = tsr_model_graph((tsr_model *)e->model, o->graph);
     if (!e->graph) return tsr_fail(TSR_ERR_INTERNAL, "the model has no graph \"%s\"", o->graph);
-    TSR_TRY(tsr_weights_load(e->model, o->source, o->dtype, o->seed, o->pool, &e->weights));
+    TSR_TRY(tsr_weights_load(e->model, o->source, o->cache, o->dtype, o->seed, o->pool, &e->weights));
     TSR_TRY(tsr_memory_plan_make(e->graph, o->max_tokens, o->max_rows, &e->plan));
     TSR_TRY(tsr_alloc_large(e->plan.floats * (int64_t)sizeof(float), "the activations", &p));
     e->activations = p;
@@ -136,6 +136,7 @@ static tsr_status create(const tsr_model *local, const tsr_executor_options *opt
     e->options = *options;
     tsr_status s = build(e);
     e->options.source = NULL;
+    e->options.cache = NULL;
     if (s != TSR_OK)
         destroy(e);
     else
@@ -161,6 +162,11 @@ static void note_failure(run_job *job, int failure, long long call)
     atomic_store(&job->failed_at, call);
 }
 
+static bool is_collective(tsr_op op)
+{
+    return tsr_op_table[op].shard == TSR_SHARD_COLLECTIVE;
+}
+
 /* Every thread runs every call; barriers between phases keep them together. A failure is noted before the
  * barrier of its call, so behind that barrier all threads know of it and leave at that call; one that has
  * hurried on to the next call and fails there is told apart by the number. */
@@ -181,7 +187,7 @@ static void run_calls(void *arg, int thread, int n_threads)
             if (n_threads > 1) tsr_pool_barrier(e->options.pool);
         }
         if (measure) e->profile[c->op] += tsr_now() - start;
-        if (c->op == TSR_OP_ALL_REDUCE && atomic_load(&job->failed_at) <= i) return;
+        if (is_collective(c->op) && atomic_load(&job->failed_at) <= i) return;
     }
 }
 

@@ -28,6 +28,9 @@ typedef struct tsr_gpu_info {
 } tsr_gpu_info;
 tsr_gpu_info tsr_gpu_get_info(const tsr_gpu *gpu);
 
+/* Bytes per second of a large copy within the GPU, read and written: the ceiling of a decode step. Local; blocking. */
+tsr_status tsr_gpu_bandwidth(tsr_gpu *gpu, double *out);
+
 /* Bytes that an executor of these options takes on the GPU beside its cache: weights, values, workspace. Local. */
 tsr_status tsr_gpu_measure(const tsr_gpu *gpu, const tsr_model *local, const tsr_executor_options *options,
                            tsr_executor_sizes *out);

@@ -33,6 +33,12 @@ tsr_gpu_info tsr_gpu_get_info(const tsr_gpu *gpu)
     return (tsr_gpu_info){0};
 }
 
+tsr_status tsr_gpu_bandwidth(tsr_gpu *gpu, double *out)
+{
+    (void)gpu, (void)out;
+    return tsr_fail(TSR_ERR_INTERNAL, "there is no GPU to measure");
+}
+
 tsr_status tsr_gpu_measure(const tsr_gpu *gpu, const tsr_model *local, const tsr_executor_options *options,
                            tsr_executor_sizes *out)
 {

@@ -57,6 +57,27 @@ static tsr_status plan(const tsr_model *m, tsr_weights *w, const bool *used, tsr
     return TSR_OK;
 }
 
+/* What lies where in the block, in which form, made how: for the cache's key. */
+static tsr_status describe_plan(const tsr_model *m, const tsr_weights *w, tsr_text *out)
+{
+    TSR_TRY(tsr_text_format(out, "layout cpu 1: panels of %d rows, depth %d; prefix \"%s\"\n", TSR_PANEL,
+                            TSR_PANEL_DEPTH, m->name_prefix ? m->name_prefix : ""));
+    for (tsr_weight i = 0; i < w->n; i++) {
+        const tsr_weight_data *d = &w->data[i];
+        if (!d->data) continue;
+        TSR_TRY(tsr_text_format(out, "%lld %s %s [%lld,%lld] ",
+                                (long long)((const char *)d->data - (const char *)w->block),
+                                tsr_dtype_name(d->dtype), d->pack == TSR_PACK_PANELS ? "panels" : "rows",
+                                (long long)d->rows, (long long)d->cols));
+        if (m->weights[i].view)
+            TSR_TRY(tsr_view_print(m->weights[i].view, out));
+        else
+            TSR_TRY(tsr_text_puts(out, m->weights[i].name));
+        TSR_TRY(tsr_text_puts(out, "\n"));
+    }
+    return TSR_OK;
+}
+
 /* --- Filling --- */
 
 typedef struct fill_job {
@@ -131,14 +152,15 @@ static tsr_status compute_rows(const tsr_weight_info *info, int64_t begin, int64
 }
 
 /* As tsr_view_read, each row multiplied by the weight's scale, or divided by its length; rows of zeros stay. */
-static tsr_status read_scaled_rows(const tsr_weight_info *info, const tsr_source *source, const char *prefix,
+static tsr_status read_scaled_rows(const tsr_model *model, const tsr_source *source, tsr_weight i,
                                    int64_t begin, int64_t end, tsr_dtype as, char *out)
 {
+    const tsr_weight_info *info = &model->weights[i];
     int64_t cols = info->cols;
     void *p;
     TSR_TRY(tsr_alloc((end - begin) * cols * (int64_t)sizeof(float), "a loading buffer", &p));
     float *rows = p;
-    tsr_status s = tsr_view_read_f32(info->view, source, prefix, begin, end, rows);
+    tsr_status s = tsr_view_read_f32(info->view, source, model->name_prefix, begin, end, rows);
     for (int64_t r = 0; r < end - begin && s == TSR_OK; r++) {
         float *row = rows + r * cols;
         double squares = 0;
@@ -152,15 +174,14 @@ static tsr_status read_scaled_rows(const tsr_weight_info *info, const tsr_source
     return s;
 }
 
-tsr_status tsr_weights_rows(const tsr_model *model, const tsr_source *source, tsr_weight i, int64_t begin,
-                            int64_t end, tsr_dtype as, void *out)
+tsr_status tsr_weights_read_rows(const tsr_model *model, const tsr_source *source, tsr_weight weight,
+                                 int64_t begin, int64_t end, tsr_dtype as, void *out)
 {
-    const tsr_weight_info *info = &model->weights[i];
-    const char *prefix = model->name_prefix;
+    const tsr_weight_info *info = &model->weights[weight];
     if (info->rule) return compute_rows(info, begin, end, as, out);
     if (info->unit_rows || info->scale != 0)
-        return read_scaled_rows(info, source, prefix, begin, end, as, out);
-    return tsr_view_read(info->view, source, prefix, begin, end, as, out);
+        return read_scaled_rows(model, source, weight, begin, end, as, out);
+    return tsr_view_read(info->view, source, model->name_prefix, begin, end, as, out);
 }
 
 static tsr_status fill_part(const fill_job *job, tsr_weight i, int64_t part, void *buffer)
@@ -170,7 +191,7 @@ static tsr_status fill_part(const fill_job *job, tsr_weight i, int64_t part, voi
     bool in_place = d->pack == TSR_PACK_ROWS;
     char *rows = in_place ? (char *)d->data + begin * d->cols * tsr_dtype_bytes(d->dtype) : buffer;
     if (job->source || job->model->weights[i].rule)
-        TSR_TRY(tsr_weights_rows(job->model, job->source, i, begin, end, d->dtype, rows));
+        TSR_TRY(tsr_weights_read_rows(job->model, job->source, i, begin, end, d->dtype, rows));
     else
         random_rows(job, i, begin, end, d->dtype, rows);
     if (!in_place) pack_rows(d, begin, end, rows);
@@ -218,8 +239,29 @@ static void fill(void *arg, int thread, int n_threads)
     atomic_store(&job->next, INT64_MAX / 2); /* the others stop taking parts */
 }
 
-tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_dtype dtype, uint64_t seed,
-                            tsr_pool *pool, tsr_weights **out)
+static tsr_status fill_all(fill_job *job, tsr_pool *pool)
+{
+    tsr_pool_run(pool, fill, job);
+    return job->status == TSR_OK ? TSR_OK : tsr_fail(job->status, "%s", job->error);
+}
+
+/* From the cache, or from the checkpoint and then into the cache. */
+static tsr_status fill_by_cache(fill_job *job, tsr_weights_cache *cache, tsr_pool *pool)
+{
+    tsr_weights *w = job->weights;
+    tsr_text plan;
+    TSR_TRY(tsr_text_init(&plan, TSR_CACHE_TEXT_CAP - 1));
+    tsr_status s = describe_plan(job->model, w, &plan);
+    if (s == TSR_OK && !tsr_weights_cache_load(cache, plan.data, w->bytes, pool, w->block)) {
+        s = fill_all(job, pool);
+        if (s == TSR_OK) tsr_weights_cache_store(cache, plan.data, w->bytes, w->block);
+    }
+    tsr_text_free(&plan);
+    return s;
+}
+
+tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_weights_cache *cache,
+                            tsr_dtype dtype, uint64_t seed, tsr_pool *pool, tsr_weights **out)
 {
     void *p, *used = NULL, *offset = NULL;
     tsr_status status;
@@ -240,8 +282,7 @@ tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, ts
     TSR_TRY_OUT(tsr_alloc_large(w->bytes, "the weights", &w->block));
     for (int64_t i = 0; i < w->n; i++)
         if (((bool *)used)[i]) w->data[i].data = (char *)w->block + ((int64_t *)offset)[i];
-    tsr_pool_run(pool, fill, &job);
-    status = job.status == TSR_OK ? TSR_OK : tsr_fail(job.status, "%s", job.error);
+    status = cache && source ? fill_by_cache(&job, cache, pool) : fill_all(&job, pool);
 out:
     tsr_free(used);
     tsr_free(offset);

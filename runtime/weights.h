@@ -13,13 +13,14 @@
 #include "checkpoint/source.h"
 #include "layers/graph.h"
 #include "layers/kernel.h"
+#include "runtime/weights_cache.h"
 
 typedef struct tsr_weights tsr_weights;
 
 /* source NULL: random weights from `seed` (matrices of standard deviation 0.02, norm scales of 1, biases of
- * 0). */
-tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_dtype dtype, uint64_t seed,
-                            tsr_pool *pool, tsr_weights **out);
+ * 0). The cache (NULL: none) gives the block if it has it, else it is stored there; never for random weights. */
+tsr_status tsr_weights_load(const tsr_model *local, const tsr_source *source, tsr_weights_cache *cache,
+                            tsr_dtype dtype, uint64_t seed, tsr_pool *pool, tsr_weights **out);
 void tsr_weights_destroy(tsr_weights **w);
 
 /* NULL for a weight no node uses. */
@@ -30,11 +31,12 @@ int64_t tsr_weights_linear_bytes(const tsr_weights *w); /* of the matrices that 
 /* The checkpoint's own dtype: that of the matrix with the most elements. For dtype = auto. */
 tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *source, tsr_dtype *out);
 
+/* Rows begin .. end - 1 of a weight as it is kept: its view, with what its graph asks for at loading (unit
+ * rows, scale), or what its rule computes. */
+tsr_status tsr_weights_read_rows(const tsr_model *model, const tsr_source *source, tsr_weight weight,
+                                 int64_t begin, int64_t end, tsr_dtype as, void *out);
+
 /* All weights of the whole model are in the source with the right shapes: reads no data. */
 tsr_status tsr_weights_check(const tsr_model *model, const tsr_source *source);
-
-/* Rows begin .. end - 1 of a weight as a kernel is to find them: read and scaled, or computed. out is row-major. */
-tsr_status tsr_weights_rows(const tsr_model *model, const tsr_source *source, tsr_weight i, int64_t begin,
-                            int64_t end, tsr_dtype as, void *out);
 
 #endif

@@ -373,7 +373,7 @@ static int record(tsr_comm *comm, float *data, int64_t n, int thread, int n_thre
 static void test_all_reduce(void **state)
 {
     (void)state;
-    static const tsr_comm_ops ops = {"recording", record};
+    static const tsr_comm_ops ops = {.name = "recording", .all_reduce = record};
     float data[7 * 11];
     tsr_step step = make_step(7);
     FOR_EACH_SET (set)

@@ -419,7 +419,7 @@ static void test_prefixes(void **state)
                  MODEL(5, 1, 33, 7, 5, 0, 0, 0)};
     for (int i = 0; i < 9; i++) {
         m[i % 3].prefix = prefixes[i / 3];
-        scene s = make_scene(&m[i % 3], dtypes[(i + i / 3) % 3], lengths[1 + i % 2]);
+        scene s = make_scene(&m[i % 3], &(rotation){0}, dtypes[(i + i / 3) % 3], lengths[1 + i % 2]);
         FOR_EACH_SET (set)
             for (int c = 0; c < 3; c++) {
                 int32_t done[SEQUENCES] = {0}, first[SEQUENCES];

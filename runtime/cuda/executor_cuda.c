@@ -68,7 +68,23 @@ static void bind(const cuda_executor *e, const tsr_node *n, tsr_cuda_call *c)
     for (int k = 0; k < n->n_outputs; k++) c->out[k] = operand(e, n->out[k]);
     for (int k = 0; k < n->n_weights && e->weights; k++)
         c->weight[k] = tsr_cuda_weights_get(e->weights, n->weight[k]);
-    if (n->op == TSR_OP_ATTENTION && e->cache) c->cache = &e->cache[n->attrs.attention.layer];
+    if (n->op == TSR_OP_ATTENTION) c->cache = &e->cache[n->attrs.attention.layer];
+}
+
+/* What the CPU can do and the kernels here cannot yet. */
+static tsr_status check_node(const tsr_model *m, const tsr_node *n)
+{
+    const char *what = NULL;
+    if (n->op == TSR_OP_ATTENTION && n->attrs.attention.alibi != 0) what = "ALiBi";
+    if (n->op == TSR_OP_EMBED && n->attrs.embed.index != TSR_EMBED_IDS &&
+        n->attrs.embed.index != TSR_EMBED_POSITIONS)
+        what = "two rows of positions";
+    if (m->prefix.enabled) what = "prefixes read in both directions";
+    if (!tsr_cuda_kernels[n->op]) what = tsr_op_table[n->op].name;
+    if (!what) return TSR_OK;
+    return tsr_fail(TSR_ERR_USAGE,
+                    "models of type \"%s\" run on CPUs only so far (--device cpu): no CUDA kernel for %s",
+                    m->family, what);
 }
 
 static tsr_status bind_all(cuda_executor *e)
@@ -78,6 +94,7 @@ static tsr_status bind_all(cuda_executor *e)
     TSR_TRY(tsr_calloc(e->n_calls, sizeof(tsr_cuda_call), "the program", &p));
     e->calls = p;
     for (int64_t i = 0; i < e->n_calls; i++) {
+        TSR_TRY(check_node(e->model, &e->graph->nodes[i]));
         bind(e, &e->graph->nodes[i], &e->calls[i]);
         e->workspace_bytes =
             tsr_max(e->workspace_bytes, tsr_cuda_workspace_bytes(&e->calls[i], e->options.max_tokens,
@@ -93,11 +110,16 @@ static tsr_status prepare(cuda_executor *e)
 {
     const tsr_executor_options *o = &e->options;
     tsr_cuda_weights_sizes weights;
+    void *p;
     e->gpu = o->gpu;
     e->graph = tsr_model_graph((tsr_model *)(uintptr_t)e->model, o->graph);
     if (!e->graph) return tsr_fail(TSR_ERR_INTERNAL, "the model has no graph \"%s\"", o->graph);
     TSR_TRY(tsr_memory_plan_make(e->graph, o->max_tokens, o->max_rows, &e->plan));
     TSR_TRY(tsr_cuda_weights_measure(e->model, o->dtype, &weights));
+    TSR_TRY(tsr_calloc(e->model->n_cache_layers, sizeof *e->cache, "the cache", &p));
+    e->cache = p;
+    tsr_cache_lay_out(e->model, o->dtype, 0, NULL,
+                      e->cache); /* its memory comes later: kernels ask for its form */
     TSR_TRY(bind_all(e));
     e->sizes = (tsr_executor_sizes){.weight_bytes = weights.bytes,
                                     .streamed_bytes = weights.linear_bytes,
@@ -127,10 +149,7 @@ static tsr_status make_buffers(cuda_executor *e)
 
 static tsr_status make_cache(cuda_executor *e)
 {
-    void *p;
     TSR_TRY(tsr_cache_bytes(e->model, e->options.dtype, e->options.n_pages, &e->sizes.cache_bytes));
-    TSR_TRY(tsr_calloc(e->model->n_cache_layers, sizeof *e->cache, "the cache", &p));
-    e->cache = p;
     TSR_TRY(allocate(e->sizes.cache_bytes, "the cache of keys and values", &e->cache_block));
     tsr_cache_lay_out(e->model, e->options.dtype, e->options.n_pages, e->cache_block, e->cache);
     return TSR_OK;
@@ -169,7 +188,9 @@ static tsr_status build(cuda_executor *e)
                                     .n_ropes = e->model->n_ropes};
     TSR_TRY(tsr_step_block_create(&limits, &e->block));
     TSR_TRY(tsr_step_graphs_create(&e->graphs));
-    return make_marks(e);
+    TSR_TRY(make_marks(e));
+    /* What was cleared above went through another stream than the one steps run on. */
+    return tsr_cuda_check(cudaDeviceSynchronize(), "preparing the GPU");
 }
 
 static void destroy(void *executor)
@@ -217,6 +238,7 @@ tsr_status tsr_gpu_measure(const tsr_gpu *gpu, const tsr_model *local, const tsr
     tsr_status s = prepare(&e);
     *out = e.sizes;
     tsr_memory_plan_free(&e.plan);
+    tsr_free(e.cache);
     tsr_free(e.calls);
     return s;
 }

@@ -7,6 +7,7 @@
 #include "layers/cuda/gemm.h"
 #include "parallel/cuda/comm_cuda.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -93,9 +94,10 @@ void tsr_gpu_close(tsr_gpu **gpu)
 tsr_status tsr_gpu_connect(tsr_gpu *gpu, tsr_world *world, int64_t max_tokens, int64_t cols,
                            double deadline_seconds)
 {
-    tsr_cuda_comm_options o = {
-        .deadline_seconds = deadline_seconds, .max_rows = max_tokens, .max_cols = cols};
+    tsr_cuda_comm_options o = {.deadline_seconds = deadline_seconds};
     if (tsr_world_size(world) == 1) return TSR_OK;
+    if (!tsr_mul(max_tokens, cols * (int64_t)sizeof(float), &o.max_bytes))
+        return tsr_fail(TSR_ERR_CAPACITY, "steps of %lld tokens are too large", (long long)max_tokens);
     return tsr_cuda_comm_create(world, &o, &gpu->comm);
 }
 
@@ -104,22 +106,49 @@ tsr_gpu_info tsr_gpu_get_info(const tsr_gpu *gpu)
     return gpu->info;
 }
 
+static tsr_status time_copies(tsr_gpu *g, char *memory, int64_t half, double *out)
+{
+    enum { COPIES = 8 };
+    double best = 0;
+    for (int i = 0; i <= COPIES; i++) {
+        double start = tsr_now();
+        TSR_TRY(tsr_cuda_check(
+            cudaMemcpyAsync(memory, memory + half, (size_t)half, cudaMemcpyDeviceToDevice, g->stream),
+            "copying within the GPU"));
+        TSR_TRY(tsr_cuda_check(cudaStreamSynchronize(g->stream), "copying within the GPU"));
+        if (i > 0) best = fmax(best, 2 * (double)half / (tsr_now() - start));
+    }
+    *out = best;
+    return TSR_OK;
+}
+
+tsr_status tsr_gpu_bandwidth(tsr_gpu *gpu, double *out)
+{
+    const int64_t half = (int64_t)2 << 30;
+    void *memory;
+    TSR_TRY(tsr_cuda_check(cudaMalloc(&memory, (size_t)(2 * half)), "memory to copy"));
+    tsr_status s = time_copies(gpu, memory, half, out);
+    cudaFree(memory);
+    return s;
+}
+
 /* --- Waiting --- */
 
 /* A step takes milliseconds and its end should be seen at once; one that takes longer can wait for a nap. */
-tsr_status tsr_gpu_wait(tsr_gpu *gpu, cudaEvent_t event)
+static tsr_status wait_alone(cudaEvent_t event)
 {
-    const double spin_seconds = 0.05, look_seconds = 0.05;
-    double start = tsr_now(), looked = start;
+    const double spin_seconds = 0.05;
+    double start = tsr_now();
     for (;;) {
         cudaError_t state = cudaEventQuery(event);
         if (state == cudaSuccess) return TSR_OK;
         if (state != cudaErrorNotReady) return tsr_cuda_check(state, "a step on the GPU");
-        double now = tsr_now();
-        if (now - start > spin_seconds) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+        if (tsr_now() - start > spin_seconds) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
         tsr_relax();
-        if (now - looked < look_seconds) continue;
-        looked = now;
-        if (gpu->comm) TSR_TRY(tsr_cuda_comm_poll(gpu->comm, now - start));
     }
+}
+
+tsr_status tsr_gpu_wait(tsr_gpu *gpu, cudaEvent_t event)
+{
+    return gpu->comm ? tsr_cuda_comm_wait(gpu->comm, event) : wait_alone(event);
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "layers/cuda/fill.h"
 #include "runtime/part_queue.h"
+#include "runtime/weights.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -196,7 +197,7 @@ static tsr_status load_part(void *ctx, void *state, int64_t part)
     int64_t end = tsr_min(begin + rows_per_part(d), d->rows), bytes = (end - begin) * row_bytes(d);
     int turn = own->turn++ % BUFFERS;
     TSR_TRY(tsr_cuda_check(cudaEventSynchronize(own->copied[turn]), "copying weights to the GPU"));
-    TSR_TRY(tsr_weights_rows(l->model, l->source, i, begin, end, d->dtype, own->buffer[turn]));
+    TSR_TRY(tsr_weights_read_rows(l->model, l->source, i, begin, end, d->dtype, own->buffer[turn]));
     TSR_TRY(tsr_cuda_check(cudaMemcpyAsync((char *)d->data + begin * row_bytes(d), own->buffer[turn],
                                            (size_t)bytes, cudaMemcpyHostToDevice, own->stream),
                            "copying weights to the GPU"));
@@ -241,11 +242,11 @@ static tsr_status make_random(const tsr_model *m, uint64_t seed, tsr_cuda_weight
         const tsr_cuda_weight *d = &w->data[i];
         if (!d->data) continue;
         if (m->weights[i].is_vector)
-            TSR_TRY(tsr_cuda_constant_fill((void *)d->data, d->dtype, d->rows, is_scale(m->weights[i].name),
+            TSR_TRY(tsr_cuda_constant_fill((float *)(uintptr_t)d->data, is_scale(m->weights[i].name), d->rows,
                                            NULL));
         else
-            TSR_TRY(
-                tsr_cuda_random_fill((void *)d->data, d->dtype, d->rows * d->cols, seed, (uint64_t)i, NULL));
+            TSR_TRY(tsr_cuda_random_fill((void *)(uintptr_t)d->data, d->dtype, 0, d->rows * d->cols, seed, i,
+                                         NULL));
     }
     return tsr_cuda_check(cudaDeviceSynchronize(), "making random weights");
 }

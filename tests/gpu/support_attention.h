@@ -102,7 +102,10 @@ static inline void make_attention_step(attention_step *s, const attention_sizes 
     for (int i = 0; i < s->n_pages; i++) s->pages[i] = scattered(i, s->n_pages);
     int token = 0, page = 0;
     for (int i = 0; i < n; i++) {
-        s->sequences[i] = (tsr_step_sequence){token, specs[i].tokens, specs[i].cached, s->pages + page};
+        s->sequences[i] = (tsr_step_sequence){.first_token = token,
+                                              .n_tokens = specs[i].tokens,
+                                              .position = specs[i].cached,
+                                              .pages = s->pages + page};
         for (int t = 0; t < specs[i].tokens; t++) s->token_sequence[token++] = i;
         page += pages_of(&specs[i]);
     }

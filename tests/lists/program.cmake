@@ -21,6 +21,8 @@ if(TARGET tessera_program AND Python3_FOUND)
   add_program_test(program_hostile_tokenizer program/check_hostile.py Tokenizer)
   add_program_test(program_hostile_torch program/check_hostile_torch.py)
   add_program_test(program_forms_n1 program/check_forms.py)
+  add_program_test(program_convert program/check_convert.py)
+  add_program_test(program_cache program/check_cache.py)
   add_program_test(program_memory program/check_memory.py)
   add_program_test(program_jobs program/check_jobs.py)
   # Jobs must end within seconds, which a machine busy with other tests would not give them.

@@ -146,7 +146,7 @@ class Usage(Case):
             self.assertEqual(self.good(command, "-h").out.decode(), text)
             rows = re.findall(r"(?m)^  --([a-z-]+)( \S+)? +\S.*$", text)
             seen.update(name for name, _ in rows)
-            self.assertIn("model", [name for name, _ in rows])
+            self.assertIn("cache" if command == "cache" else "model", [name for name, _ in rows])
         self.assertEqual(seen, set(table))
         text = self.good("generate", "--help").out.decode()
         self.assertRegex(text, r"--max-new-tokens N .*\[default 128, 0\.\.10000000\]")

@@ -53,6 +53,7 @@ void TSR_LOCAL(tsr_amx_thread_init)(void);
 #endif
 
 int64_t TSR_LOCAL(tsr_linear_shared_bytes)(const tsr_call *call, int64_t rows);
+int64_t TSR_LOCAL(tsr_gated_linear_shared_bytes)(const tsr_call *call, int64_t rows);
 void TSR_LOCAL(tsr_gemm_thread_init)(void);
 
 /* A thread's part of a product: row blocks row .. row_end - 1 and panels panel .. panel_end - 1. */

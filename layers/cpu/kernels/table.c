@@ -8,6 +8,7 @@
 
 static int64_t shared_bytes(const tsr_call *call, int64_t rows)
 {
+    if (call->op == TSR_OP_GATED_LINEAR) return TSR_LOCAL(tsr_gated_linear_shared_bytes)(call, rows);
     return call->op == TSR_OP_LINEAR ? TSR_LOCAL(tsr_linear_shared_bytes)(call, rows) : 0;
 }
 

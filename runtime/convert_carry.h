@@ -1,0 +1,12 @@
+/* convert_carry.h: the files of a model beside its weights. Private to runtime/convert*.c. Local. */
+#ifndef TSR_RUNTIME_CONVERT_CARRY_H
+#define TSR_RUNTIME_CONVERT_CARRY_H
+
+#include "base/dtype.h"
+#include "checkpoint/out_folder.h"
+
+/* Copies the files of data (*.json, *.txt, *.model, *.jinja, *.md, LICENSE*) but those that name weight files.
+ * config.json gets the number format, unless that is TSR_DTYPE_COUNT. */
+tsr_status tsr_convert_carry(const char *model, tsr_dtype dtype, tsr_out_folder *folder);
+
+#endif
