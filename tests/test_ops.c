@@ -194,7 +194,8 @@ static void check_norms(tsr_norm_kind kind, int64_t rows, int64_t cols, int affi
         norm_reference(kind, 1e-5, x, wd, bd, norm + r * cols, cols);
         norm_reference(kind, 1e-5, sum + r * cols, wd, bd, normed + r * cols, cols);
     }
-    tsr_call call = {.op = TSR_OP_NORM, .in = {a, b}, .out = {{.cols = cols}}, .attrs.norm = {kind, 1e-5f}};
+    tsr_call call = {
+        .op = TSR_OP_NORM, .in = {a, b}, .out = {{.cols = cols}}, .attrs.norm = {.kind = kind, .eps = 1e-5f}};
     if (affine > 0) call.weight[0] = &weight;
     if (affine > 1) call.weight[1] = &bias;
     if (cols > 1) { /* a row of one has no variance: 0 / sqrt(eps) magnifies rounding */
