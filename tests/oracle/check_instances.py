@@ -37,9 +37,9 @@ OTHERWISE = {
 # What each activation could be mistaken for.
 NEIGHBOUR = {"gelu": "gelu_new", "gelu_new": "gelu", "gelu_fast": "gelu", "gelu_pytorch_tanh": "gelu",
              "quick_gelu": "gelu", "silu": "quick_gelu", "swish": "quick_gelu", "relu": "gelu"}
-# Options that cannot matter where they stand: a factor beside the attention factor that it would give, and the base
+# Options that cannot matter where they stand: a window that is not used, a factor beside the attention factor that it would give, and the base
 # of a single frequency, which is 1 whatever the base.
-IDLE = {("qwen_short", "use_dynamic_ntk"), ("qwen_short", "use_logn_attn"),
+IDLE = {("qwen2_grouped", "sliding_window"), ("qwen_short", "use_dynamic_ntk"), ("qwen_short", "use_logn_attn"),
         ("llama_longrope_params", "factor"), ("gpt_neox_parallel", "rotary_emb_base")}
 
 
@@ -49,7 +49,7 @@ def changes(config, path=()):
         if isinstance(value, dict):
             yield from ((where, {**config, key: inner}) for where, inner in changes(value, path + (key,)))
         acts = ("hidden_act", "activation_function", "activation", "afn")
-        other = NEIGHBOUR[value] if key in acts else OTHERWISE.get(key, value)
+        other = "silu" if key == "afn" else NEIGHBOUR[value] if key in acts else OTHERWISE.get(key, value)
         if other != value:
             other = other[:len(value)] if isinstance(other, list) else other
             yield ".".join(path + (key,)), {**config, key: other}

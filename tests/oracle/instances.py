@@ -377,7 +377,7 @@ GLM = {
 }
 
 XGLM = {
-    "xglm_scaled": dict(config=xglm(30, 5, 41, 103), prefix=False, head="omitted", gain=4.0, variety=0.15),
+    "xglm_scaled": dict(config=xglm(30, 5, 41, 103), prefix=False, head="omitted", gain=3.0, variety=0.15),
     "xglm_odd": dict(  # an odd width leaves the last column of the positions empty
         config=xglm(35, 7, 37, 97, layers=3, activation_function="relu", scale_embedding=False,
                     tie_word_embeddings=False, torch_dtype="float16"),
