@@ -34,11 +34,12 @@ static tsr_status note(tsr_text *list, int64_t *n, const char *item)
     return tsr_text_puts(list, item);
 }
 
-/* A weight whose tensors are all there may still have other shapes than the config says. */
+/* A weight whose tensors are all there may still have other shapes than the config says. A computed one has none. */
 static tsr_status check_weight(inspection *in, const tsr_weight_info *w)
 {
     const char *prefix = in->model->name_prefix;
     bool complete = true;
+    if (!w->view) return TSR_OK;
     for (int i = 0; i < tsr_view_leaf_count(w->view); i++) {
         const char *name = tsr_view_leaf_name(w->view, i);
         const tsr_tensor_info *t = tsr_source_find_prefixed(in->source, name, prefix);

@@ -29,12 +29,12 @@ static tsr_weight bias_of(const tsr_node *n)
     return n->n_weights > 1 ? n->weight[1] : TSR_NONE;
 }
 
-/* May n be merged with others? Shared weights (a tied head) must stay as they are, and what is summed over
- * the ranks must be contiguous. */
+/* May n be merged with others? Shared weights (a tied head) and computed ones must stay as they are, and what is
+ * summed over the ranks must be contiguous. */
 static bool mergeable(const tsr_graph *g, const tsr_node *n)
 {
     const tsr_weight_info *w = n->op == TSR_OP_LINEAR ? &g->model->weights[n->weight[0]] : NULL;
-    return w && !w->unit_rows && w->scale == 0 && uses_of_weight(g->model, n->weight[0]) == 1 &&
+    return w && w->view && !w->unit_rows && w->scale == 0 && uses_of_weight(g->model, n->weight[0]) == 1 &&
            n->out[0] != g->output && !is_reduced(g, n->out[0]);
 }
 

@@ -104,12 +104,8 @@ tsr_status tsr_model_add_cache_layer(tsr_model *m, tsr_cache_layer layer, int *o
     return TSR_OK;
 }
 
-tsr_status tsr_model_add_weight(tsr_model *m, const char *name, const tsr_view *view, tsr_weight *out)
+static tsr_status append_weight(tsr_model *m, const char *name, tsr_weight_info info, tsr_weight *out)
 {
-    tsr_weight_info info = {.view = view, .rows = tsr_view_rows(view), .cols = tsr_view_cols(view)};
-    *out = TSR_NONE;
-    info.is_vector = tsr_view_rank(view) == 1;
-    if (tsr_view_rank(view) < 1) return tsr_fail(TSR_ERR_INTERNAL, "weight \"%s\" is a scalar", name);
     if (info.rows < 1 || info.cols < 1 || info.rows > MAX_COLS || info.cols > MAX_COLS)
         return tsr_fail(TSR_ERR_FORMAT, "weight \"%s\" would be %lld x %lld: each must lie in 1..%d", name,
                         (long long)info.rows, (long long)info.cols, MAX_COLS);
@@ -118,6 +114,22 @@ tsr_status tsr_model_add_weight(tsr_model *m, const char *name, const tsr_view *
                    "weights", out));
     m->weights[*out] = info;
     return TSR_OK;
+}
+
+tsr_status tsr_model_add_weight(tsr_model *m, const char *name, const tsr_view *view, tsr_weight *out)
+{
+    tsr_weight_info info = {.view = view, .rows = tsr_view_rows(view), .cols = tsr_view_cols(view)};
+    *out = TSR_NONE;
+    info.is_vector = tsr_view_rank(view) == 1;
+    if (tsr_view_rank(view) < 1) return tsr_fail(TSR_ERR_INTERNAL, "weight \"%s\" is a scalar", name);
+    return append_weight(m, name, info, out);
+}
+
+tsr_status tsr_model_add_computed(tsr_model *m, const char *name, tsr_weight_rule rule, int64_t rows,
+                                  int64_t cols, tsr_weight *out)
+{
+    *out = TSR_NONE;
+    return append_weight(m, name, (tsr_weight_info){.rule = rule, .rows = rows, .cols = cols}, out);
 }
 
 static tsr_status add_tensor(tsr_model *m, int rank, const int64_t *shape, tsr_weight *out,

@@ -42,9 +42,13 @@ typedef struct tsr_value_info {
     int64_t offset;
 } tsr_value_info;
 
+/* Row `row` of a table that no checkpoint holds because a formula gives it: out [cols]. */
+typedef void (*tsr_weight_rule)(int64_t row, int64_t cols, float *out);
+
 typedef struct tsr_weight_info {
     const char *name;     /* for people: the checkpoint name of its main tensor */
-    const tsr_view *view; /* [rows, cols], or [rows] for a vector */
+    const tsr_view *view; /* [rows, cols], or [rows] for a vector; NULL for a computed one */
+    tsr_weight_rule rule; /* of a computed one, else NULL */
     int64_t rows, cols;   /* a vector has cols = 1 */
     bool is_vector;
     float scale;    /* multiplied into it when it is loaded; 0: nothing is */
@@ -105,6 +109,10 @@ tsr_status tsr_model_add_cache_layer(tsr_model *m, tsr_cache_layer layer, int *o
 
 /* A weight from a view whose first axis is the rows; rank 1 makes a vector. `name` is copied. */
 tsr_status tsr_model_add_weight(tsr_model *m, const char *name, const tsr_view *view, tsr_weight *out);
+
+/* A matrix that is computed and not read, for tables of positions; it cannot be split among ranks. */
+tsr_status tsr_model_add_computed(tsr_model *m, const char *name, tsr_weight_rule rule, int64_t rows,
+                                  int64_t cols, tsr_weight *out);
 
 /* Shorthands for model files: the tensor `format` names, of the given shape, as a weight. */
 tsr_status tsr_model_vector(tsr_model *m, tsr_weight *out, int64_t n, const char *format, ...)

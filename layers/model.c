@@ -8,14 +8,28 @@
 /* X(model_type, head prefix, builder) in alphabetical order. */
 #define FAMILIES(X)                                                                                          \
     X("baichuan", "model.", tsr_build_baichuan)                                                              \
+    X("bloom", "transformer.", tsr_build_bloom)                                                              \
     X("chatglm", "transformer.", tsr_build_chatglm)                                                          \
-    X("glm", "glm.", tsr_build_glm_v1)                                                                       \
+    X("codegen", "transformer.", tsr_build_codegen)                                                          \
+    X("falcon", "transformer.", tsr_build_falcon)                                                            \
+    X("glm", "model.", tsr_build_glm)                                                                        \
+    X("glm4", "model.", tsr_build_glm4)                                                                      \
     X("gpt2", "transformer.", tsr_build_gpt2)                                                                \
+    X("gpt_bigcode", "transformer.", tsr_build_gpt_bigcode)                                                  \
+    X("gpt_neo", "transformer.", tsr_build_gpt_neo)                                                          \
     X("gpt_neox", "gpt_neox.", tsr_build_gpt_neox)                                                           \
+    X("gptj", "transformer.", tsr_build_gptj)                                                                \
     X("internlm", "model.", tsr_build_internlm)                                                              \
     X("llama", "model.", tsr_build_llama)                                                                    \
     X("mistral", "model.", tsr_build_mistral)                                                                \
-    X("qwen", "transformer.", tsr_build_qwen)
+    X("mpt", "transformer.", tsr_build_mpt)                                                                  \
+    X("openai-gpt", "transformer.", tsr_build_openai_gpt)                                                    \
+    X("opt", "model.", tsr_build_opt)                                                                        \
+    X("qwen", "transformer.", tsr_build_qwen)                                                                \
+    X("qwen2", "model.", tsr_build_qwen2)                                                                    \
+    X("RefinedWeb", "transformer.", tsr_build_refined_web)                                                   \
+    X("RefinedWebModel", "transformer.", tsr_build_falcon)                                                   \
+    X("xglm", "model.", tsr_build_xglm)
 
 static const tsr_family families[] = {
 #define FAMILY_ROW(model_type, prefix, build) {model_type, prefix, build},

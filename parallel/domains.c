@@ -84,7 +84,8 @@ static void keep_whole_rows(tsr_domains *d, const tsr_graph *g)
     if (g->output != TSR_NONE && !output_from_linear) tsr_domain_of(d, g->output)->split = false;
 }
 
-/* Queries and keys are split together or not at all; a linear between two splits keeps its output whole. */
+/* Queries and keys are split together or not at all; a linear between two splits keeps its output whole, but the one
+ * that makes the graph's output its input: logits are the largest product. */
 static void settle(tsr_domains *d, const tsr_graph *g)
 {
     for (bool changed = true; changed;) {
@@ -97,7 +98,7 @@ static void settle(tsr_domains *d, const tsr_graph *g)
                 tsr_domain *kv = tsr_domain_of(d, n->in[1]);
                 if (in->split != kv->split) in->split = kv->split = false, changed = true;
             } else if (n->op == TSR_OP_LINEAR && in->split && out->split) {
-                out->split = false;
+                (n->out[0] == g->output ? in : out)->split = false;
                 changed = true;
             }
         }

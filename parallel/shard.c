@@ -248,24 +248,32 @@ tsr_status tsr_sharding_reductions(const tsr_sharding *s, int graph, const tsr_r
 
 /* --- One rank's model --- */
 
+static tsr_status localize_weight(const tsr_sharding *s, int rank, tsr_weight w, tsr_model *local)
+{
+    const tsr_weight_info *info = &s->model->weights[w];
+    const tsr_placement *p = &s->placement[w];
+    const tsr_view *view = info->view;
+    tsr_weight same; /* numbers stay as they are, so nodes need no translation */
+    if (info->rule && (p->rows || p->cols))
+        return tsr_fail(TSR_ERR_INTERNAL, "weight %s is computed and cannot be split", info->name);
+    if (info->rule)
+        return tsr_model_add_computed(local, info->name, info->rule, info->rows, info->cols, &same);
+    if (p->rows)
+        TSR_TRY(tsr_view_slice(local->arena, view, 0, p->rows[rank].begin, p->rows[rank].end, &view));
+    if (p->cols)
+        TSR_TRY(tsr_view_slice(local->arena, view, 1, p->cols[rank].begin, p->cols[rank].end, &view));
+    TSR_TRY(tsr_model_add_weight(local, info->name, view, &same));
+    assert(same == w);
+    if (info->unit_rows && p->cols)
+        return tsr_fail(TSR_ERR_INTERNAL, "%s: rows of length 1 cannot be cut", info->name);
+    local->weights[same].unit_rows = info->unit_rows;
+    local->weights[same].scale = info->scale;
+    return TSR_OK;
+}
+
 static tsr_status localize_weights(const tsr_sharding *s, int rank, tsr_model *local)
 {
-    for (tsr_weight w = 0; w < s->model->n_weights; w++) {
-        const tsr_weight_info *info = &s->model->weights[w];
-        const tsr_placement *p = &s->placement[w];
-        const tsr_view *view = info->view;
-        if (p->rows)
-            TSR_TRY(tsr_view_slice(local->arena, view, 0, p->rows[rank].begin, p->rows[rank].end, &view));
-        if (p->cols)
-            TSR_TRY(tsr_view_slice(local->arena, view, 1, p->cols[rank].begin, p->cols[rank].end, &view));
-        tsr_weight same; /* numbers stay as they are, so nodes need no translation */
-        TSR_TRY(tsr_model_add_weight(local, info->name, view, &same));
-        assert(same == w);
-        if (info->unit_rows && p->cols)
-            return tsr_fail(TSR_ERR_INTERNAL, "%s: rows of length 1 cannot be cut", info->name);
-        local->weights[same].unit_rows = info->unit_rows;
-        local->weights[same].scale = info->scale;
-    }
+    for (tsr_weight w = 0; w < s->model->n_weights; w++) TSR_TRY(localize_weight(s, rank, w, local));
     return TSR_OK;
 }
 

@@ -48,7 +48,7 @@ static tsr_status list_uses(splitting *s)
     const tsr_tensor_info *first = tsr_source_count(s->source) ? tsr_source_tensor(s->source, 0) : NULL;
     for (tsr_weight w = 0; w < s->model->n_weights; w++) {
         const tsr_view *v = s->model->weights[w].view;
-        for (int leaf = 0; leaf < tsr_view_leaf_count(v); leaf++) {
+        for (int leaf = 0; v && leaf < tsr_view_leaf_count(v); leaf++) { /* a computed one has no view */
             const tsr_tensor_info *t =
                 tsr_source_find_prefixed(s->source, tsr_view_leaf_name(v, leaf), s->model->name_prefix);
             const tensor_use *last = s->n_uses ? &s->uses[s->n_uses - 1] : NULL;

@@ -69,7 +69,10 @@ static tsr_status describe_plan(const tsr_model *m, const tsr_weights *w, tsr_te
                                 (long long)((const char *)d->data - (const char *)w->block),
                                 tsr_dtype_name(d->dtype), d->pack == TSR_PACK_PANELS ? "panels" : "rows",
                                 (long long)d->rows, (long long)d->cols));
-        TSR_TRY(tsr_view_print(m->weights[i].view, out));
+        if (m->weights[i].view)
+            TSR_TRY(tsr_view_print(m->weights[i].view, out));
+        else
+            TSR_TRY(tsr_text_puts(out, m->weights[i].name));
         TSR_TRY(tsr_text_puts(out, "\n"));
     }
     return TSR_OK;
@@ -140,6 +143,19 @@ static void pack_rows(const tsr_weight_data *d, int64_t begin, int64_t end, cons
                        panels + r / TSR_PANEL * panel_bytes);
 }
 
+static tsr_status compute_rows(const tsr_weight_info *info, int64_t begin, int64_t end, tsr_dtype as,
+                               char *out)
+{
+    void *row;
+    TSR_TRY(tsr_alloc(info->cols * (int64_t)sizeof(float), "a computed row", &row));
+    for (int64_t r = begin; r < end; r++, out += info->cols * tsr_dtype_bytes(as)) {
+        info->rule(r, info->cols, row);
+        tsr_from_f32(as, row, out, info->cols);
+    }
+    tsr_free(row);
+    return TSR_OK;
+}
+
 /* As tsr_view_read, each row multiplied by the weight's scale, or divided by its length; rows of zeros stay. */
 static tsr_status read_scaled_rows(const tsr_model *model, const tsr_source *source, tsr_weight i,
                                    int64_t begin, int64_t end, tsr_dtype as, char *out)
@@ -167,6 +183,7 @@ tsr_status tsr_weights_read_rows(const tsr_model *model, const tsr_source *sourc
                                  int64_t begin, int64_t end, tsr_dtype as, void *out)
 {
     const tsr_weight_info *info = &model->weights[weight];
+    if (info->rule) return compute_rows(info, begin, end, as, out);
     if (info->unit_rows || info->scale != 0)
         return read_scaled_rows(model, source, weight, begin, end, as, out);
     return tsr_view_read(info->view, source, model->name_prefix, begin, end, as, out);
@@ -178,7 +195,7 @@ static tsr_status fill_part(const fill_job *job, tsr_weight i, int64_t part, voi
     int64_t per = rows_per_part(d), begin = part * per, end = tsr_min(begin + per, d->rows);
     bool in_place = d->pack == TSR_PACK_ROWS;
     char *rows = in_place ? (char *)d->data + begin * d->cols * tsr_dtype_bytes(d->dtype) : buffer;
-    if (job->source)
+    if (job->source || job->model->weights[i].rule)
         TSR_TRY(tsr_weights_read_rows(job->model, job->source, i, begin, end, d->dtype, rows));
     else
         random_rows(job, i, begin, end, d->dtype, rows);
@@ -310,7 +327,7 @@ tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *s
     *out = TSR_F32;
     for (int64_t i = 0; i < model->n_weights; i++) {
         const tsr_weight_info *info = &model->weights[i];
-        if (info->rows * info->cols <= most) continue;
+        if (info->rule || info->rows * info->cols <= most) continue;
         most = info->rows * info->cols;
         TSR_TRY(tsr_view_dtype(info->view, source, model->name_prefix, out));
     }
@@ -321,6 +338,7 @@ tsr_status tsr_weights_natural_dtype(const tsr_model *model, const tsr_source *s
 tsr_status tsr_weights_check(const tsr_model *model, const tsr_source *source)
 {
     for (int64_t i = 0; i < model->n_weights; i++)
-        TSR_TRY(tsr_view_check(model->weights[i].view, source, model->name_prefix));
+        if (model->weights[i].view)
+            TSR_TRY(tsr_view_check(model->weights[i].view, source, model->name_prefix));
     return TSR_OK;
 }

@@ -2,7 +2,7 @@
  *
  * Every weight that a node of the model uses is brought into the form its users need: matrices of linears in
  * panels (layers/cpu/pack.h) in the wanted dtype, also when an embedding reads them too; tables of embeddings
- * alone in rows; vectors in float32. All lie in one block. The pool's threads read and pack disjoint parts,
+ * alone in rows; vectors in float32. Tables that a formula gives are computed. All lie in one block. The pool's threads read and pack disjoint parts,
  * so pages are first touched by the rank that uses them. Local: blocks on the disk. Errors name the tensor:
  * TSR_ERR_FORMAT, TSR_ERR_IO, TSR_ERR_MEMORY.
  */
@@ -37,7 +37,8 @@ void tsr_weights_find_uses(const tsr_model *model, bool *used, bool *linear);
 /* Whether a made-up vector of this name is a norm's scale, all ones, and not a bias. */
 bool tsr_weights_is_scale(const char *name);
 
-/* Rows begin .. end - 1 of a weight as it is kept: its view, with what its graph asks for at loading (unit rows, scale). */
+/* Rows begin .. end - 1 of a weight as it is kept: its view, with what its graph asks for at loading (unit rows, scale),
+ * or what its rule computes. */
 tsr_status tsr_weights_read_rows(const tsr_model *model, const tsr_source *source, tsr_weight weight,
                                  int64_t begin, int64_t end, tsr_dtype as, void *out);
 

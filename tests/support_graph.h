@@ -64,7 +64,9 @@ static inline const double *plain_weight(plain_run *run, int rank, tsr_weight w)
     double **slot = &run->weights[rank][w];
     if (*slot) return *slot;
     float *narrow = plain_alloc(info->rows * info->cols, sizeof *narrow);
-    if (tsr_view_read_f32(info->view, run->source, m->name_prefix, 0, info->rows, narrow) != TSR_OK)
+    for (int64_t r = 0; info->rule && r < info->rows; r++) info->rule(r, info->cols, narrow + r * info->cols);
+    if (info->view &&
+        tsr_view_read_f32(info->view, run->source, m->name_prefix, 0, info->rows, narrow) != TSR_OK)
         fail_msg("%s: %s", info->name, tsr_error_text());
     *slot = plain_alloc(info->rows * info->cols, sizeof **slot);
     for (int64_t i = 0; i < info->rows * info->cols; i++) (*slot)[i] = narrow[i];

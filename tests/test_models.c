@@ -13,6 +13,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "model_refusals.h"
 #include "support_graph.h"
 
 #define OK(expression)                                                                                       \
@@ -294,7 +295,8 @@ static void newer_rope_spelling_is_read(void **state)
 static int64_t parameters(const tsr_model *m)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < m->n_weights; i++) n += m->weights[i].rows * m->weights[i].cols;
+    for (int64_t i = 0; i < m->n_weights; i++)
+        if (m->weights[i].view) n += m->weights[i].rows * m->weights[i].cols; /* the others are computed */
     return n;
 }
 
@@ -319,6 +321,43 @@ static void released_models_have_their_published_size(void **state)
          1235814400},
         {"{\"model_type\": \"mistral\"}", 7241732096},
         {"{\"model_type\": \"gpt_neox\"}", 20554567680},
+        {"{\"model_type\": \"bloom\", \"hidden_size\": 1024, \"n_layer\": 24, \"n_head\": 16}", 559214592},
+        {"{\"model_type\": \"bloom\", \"n_embed\": 14336, \"num_hidden_layers\": 70, "
+         "\"num_attention_heads\": 112}",
+         176247271424},
+        {"{\"model_type\": \"opt\", \"hidden_size\": 1024, \"num_hidden_layers\": 24, "
+         "\"num_attention_heads\": 16, \"ffn_dim\": 4096, \"word_embed_proj_dim\": 512, "
+         "\"do_layer_norm_before\": false}",
+         331196416},
+        {"{\"model_type\": \"opt\", \"hidden_size\": 4096, \"num_hidden_layers\": 32, "
+         "\"num_attention_heads\": 32, \"ffn_dim\": 16384}",
+         6658473984},
+        {"{\"model_type\": \"gptj\", \"n_embd\": 4096}", 6050882784},
+        {"{\"model_type\": \"codegen\", \"n_embd\": 1024, \"n_layer\": 20, \"n_head\": 16, \"rotary_dim\": "
+         "32, \"vocab_size\": 51200}",
+         356712448},
+        {"{\"model_type\": \"falcon\", \"hidden_size\": 4544}", 6921720704},
+        {"{\"model_type\": \"RefinedWebModel\", \"n_head\": 71, \"n_layer\": 32, \"hidden_size\": 4544}",
+         6921720704},
+        {"{\"model_type\": \"RefinedWeb\", \"n_head\": 128, \"n_head_kv\": 8, \"n_layer\": 60, "
+         "\"hidden_size\": 8192}",
+         41303293952},
+        {"{\"model_type\": \"mpt\", \"d_model\": 7168, \"n_heads\": 64, \"n_layers\": 48, \"vocab_size\": "
+         "50432}",
+         29957200896},
+        {"{\"model_type\": \"gpt_neo\", \"hidden_size\": 2560, \"num_layers\": 32, \"num_heads\": 20, "
+         "\"attention_types\": [[[\"global\", \"local\"], 16]]}",
+         2651307520},
+        {"{\"model_type\": \"gpt_bigcode\", \"n_embd\": 6144, \"n_layer\": 40, \"n_head\": 48, \"n_inner\": "
+         "24576, \"n_positions\": 8192, \"vocab_size\": 49152}",
+         15517456384},
+        {"{\"model_type\": \"qwen2\", \"hidden_size\": 3584, \"intermediate_size\": 18944, "
+         "\"num_hidden_layers\": 28, \"num_attention_heads\": 28, \"num_key_value_heads\": 4, "
+         "\"vocab_size\": 152064}",
+         7615616512},
+        {"{\"model_type\": \"glm\", \"vocab_size\": 151552}", 9399951360},
+        {"{\"model_type\": \"xglm\", \"d_model\": 1024}", 564463616},
+        {"{\"model_type\": \"openai-gpt\", \"n_embd\": 768}", 116534784},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         tsr_model *m = must_build(rows[i].config);
@@ -330,80 +369,6 @@ static void released_models_have_their_published_size(void **state)
 }
 
 /* --- Hostile configs --- */
-
-static const struct {
-    const char *config, *line;
-} refusals[] = {
-    {"{}", "config.json: \"model_type\" is missing; the ones we have: "},
-    {"{\"model_type\": null}", "\"model_type\" is missing"},
-    {"{\"model_type\": 7}", "\"model_type\" must be a string, found an integer"},
-    {"{\"model_type\": \"bert\"}", "model_type \"bert\" is not one of those we have: "},
-    {"{\"model_type\": \"LLAMA\"}", "\"LLAMA\" is not one of those"},
-    {"{\"model_type\": \"llama\", \"hidden_size\": \"4096\"}",
-     "\"hidden_size\" must be an integer, found a string"},
-    {"{\"model_type\": \"llama\", \"hidden_size\": 0}", "\"hidden_size\" must lie in 1..1048576, found 0"},
-    {"{\"model_type\": \"llama\", \"hidden_size\": -4096}", "\"hidden_size\" must lie in"},
-    {"{\"model_type\": \"llama\", \"hidden_size\": 40.5}", "\"hidden_size\" must be an integer"},
-    {"{\"model_type\": \"llama\", \"hidden_size\": 4096000}", "\"hidden_size\" must lie in"},
-    {"{\"model_type\": \"llama\", \"hidden_size\": [4096]}",
-     "\"hidden_size\" must be an integer, found an array"},
-    {"{\"model_type\": \"llama\", \"hidden_size\": 4095}",
-     "hidden size (4095) is not a multiple of the number of heads"},
-    {"{\"model_type\": \"llama\", \"num_hidden_layers\": 100000}",
-     "\"num_hidden_layers\" must lie in 1..4096"},
-    {"{\"model_type\": \"llama\", \"num_hidden_layers\": 0}", "\"num_hidden_layers\" must lie in"},
-    {"{\"model_type\": \"llama\", \"num_attention_heads\": 5000}", "\"num_attention_heads\" must lie in"},
-    {"{\"model_type\": \"llama\", \"num_key_value_heads\": 5}",
-     "(32) is not a multiple of that of kv heads (5)"},
-    {"{\"model_type\": \"llama\", \"num_key_value_heads\": 64}", "is not a multiple of that of kv heads"},
-    {"{\"model_type\": \"llama\", \"num_key_value_heads\": 0}", "\"num_key_value_heads\" must lie in"},
-    {"{\"model_type\": \"llama\", \"vocab_size\": 99999999}", "\"vocab_size\" must lie in 1..16777216"},
-    {"{\"model_type\": \"llama\", \"vocab_size\": 9223372036854775807}", "\"vocab_size\" must lie in"},
-    {"{\"model_type\": \"llama\", \"head_dim\": 7}", "7 rotated dimensions in heads of 7"},
-    {"{\"model_type\": \"llama\", \"head_dim\": 16384, \"num_attention_heads\": 4096}",
-     "self_attn.q_proj.weight"},
-    {"{\"model_type\": \"llama\", \"hidden_act\": \"gel\"}",
-     "activation \"gel\" is not one of those we have"},
-    {"{\"model_type\": \"llama\", \"hidden_act\": true}", "\"hidden_act\" must be a string"},
-    {"{\"model_type\": \"llama\", \"rms_norm_eps\": -1}", "\"rms_norm_eps\" must lie in 0..1, found -1"},
-    {"{\"model_type\": \"llama\", \"attention_bias\": 1}", "\"attention_bias\" must be true or false"},
-    {"{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.5}", "\"partial_rotary_factor\" must be 1"},
-    {"{\"model_type\": \"llama\", \"rope_parameters\": {\"partial_rotary_factor\": 0.5}}", "must be 1"},
-    {"{\"model_type\": \"llama\", \"max_position_embeddings\": 0}",
-     "\"max_position_embeddings\" must lie in"},
-    {"{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"magic\"}}",
-     "rope type \"magic\" is not one of"},
-    {"{\"model_type\": \"mistral\", \"sliding_window\": -1}", "\"sliding_window\" must lie in"},
-    {"{\"model_type\": \"mistral\", \"num_attention_heads\": 12, \"head_dim\": 64}", "is not a multiple of"},
-    {"{\"model_type\": \"gpt2\", \"n_head\": 7}",
-     "hidden size (768) is not a multiple of the number of heads (7)"},
-    {"{\"model_type\": \"gpt2\", \"n_inner\": 0}", "\"n_inner\" must lie in"},
-    {"{\"model_type\": \"gpt2\", \"n_positions\": 100000000}", "\"n_positions\" must lie in"},
-    {"{\"model_type\": \"gpt2\", \"add_cross_attention\": true}", "\"add_cross_attention\" is not supported"},
-    {"{\"model_type\": \"gpt2\", \"activation_function\": \"\"}", "activation \"\" is not one of"},
-    {"{\"model_type\": \"gpt_neox\", \"rotary_pct\": 0}", "0 rotated dimensions in heads of 96"},
-    {"{\"model_type\": \"gpt_neox\", \"rotary_pct\": 1.5}", "\"rotary_pct\" must lie in 0..1"},
-    {"{\"model_type\": \"gpt_neox\", \"hidden_size\": 6143}", "is not a multiple of"},
-    {"{\"model_type\": \"internlm\", \"rotary\": {\"type\": \"yarn\"}}",
-     "rotary: type must be \"origin\" or \"dynamic\", found \"yarn\""},
-    {"{\"model_type\": \"internlm\", \"rotary\": []}", "\"rotary\" must be an object"},
-    {"{\"model_type\": \"chatglm\", \"multi_query_attention\": true, \"multi_query_group_num\": 3}",
-     "is not a multiple of that of kv heads"},
-    {"{\"model_type\": \"chatglm\", \"pre_seq_len\": 128}", "\"pre_seq_len\": trained prefixes"},
-    {"{\"model_type\": \"chatglm\", \"kv_channels\": 2}", "1 rotated dimensions in heads of 2"},
-    {"{\"model_type\": \"chatglm\", \"position_encoding_2d\": false}", "only \"position_encoding_2d\": true"},
-    {"{\"model_type\": \"chatglm\", \"inner_hidden_size\": 8, \"hidden_size\": 64}", "need a multiple of 4"},
-    {"{\"model_type\": \"chatglm\", \"inner_hidden_size\": 8, \"vocab_size\": 1000}", "ids end at 999"},
-    {"{\"model_type\": \"glm\"}", "is a later family"},
-    {"{\"model_type\": \"glm\", \"max_sequence_length\": 512, \"relative_encoding\": true}",
-     "\"relative_encoding\" is not supported"},
-    {"{\"model_type\": \"glm\", \"max_sequence_length\": 512, \"sop_token_id\": 30592}",
-     "\"sop_token_id\" must lie in"},
-    {"{\"model_type\": \"qwen\", \"kv_channels\": 96}", "must be num_attention_heads * kv_channels"},
-    {"{\"model_type\": \"qwen\", \"intermediate_size\": 22017}", "\"intermediate_size\" even"},
-    {"{\"model_type\": \"qwen\", \"rotary_pct\": 0.5}", "\"use_logn_attn\" needs a \"rotary_pct\" of 1"},
-    {"{\"model_type\": \"gpt_neox\", \"rope_parameters\": 5}", "\"rope_parameters\" must be an object"},
-};
 
 static void hostile_configs_are_one_clear_line(void **state)
 {
@@ -473,7 +438,7 @@ static bool is_junk(const char *name)
 static bool uses(const tsr_model *m, const tsr_source *source, const tsr_tensor_info *tensor)
 {
     for (int64_t i = 0; i < m->n_weights; i++)
-        for (int k = 0; k < tsr_view_leaf_count(m->weights[i].view); k++) {
+        for (int k = 0; m->weights[i].view && k < tsr_view_leaf_count(m->weights[i].view); k++) {
             const char *leaf = tsr_view_leaf_name(m->weights[i].view, k);
             if (tsr_source_find_prefixed(source, leaf, m->name_prefix) == tensor) return true;
         }
@@ -486,7 +451,7 @@ static void check_tensors(const char *name, const tsr_model *m, const tsr_source
     const tsr_graph *g = &m->graphs[0];
     bool tied = g->nodes[g->n_nodes - 1].weight[0] == g->nodes[0].weight[0];
     for (int64_t i = 0; i < m->n_weights; i++)
-        if (tsr_view_check(m->weights[i].view, source, m->name_prefix) != TSR_OK)
+        if (m->weights[i].view && tsr_view_check(m->weights[i].view, source, m->name_prefix) != TSR_OK)
             fail_msg("%s: %s", name, tsr_error_text());
     for (int64_t i = 0; i < tsr_source_count(source); i++) {
         const tsr_tensor_info *t = tsr_source_tensor(source, i);

@@ -1,6 +1,29 @@
 /* transformer_layer.c: the nodes of a transformer layer in each order of norms and residuals. */
 #include "layers/blocks/transformer_layer.h"
 
+#include <math.h>
+
+tsr_attention_block tsr_attention_sized(int64_t heads, int64_t kv_heads, int64_t head_dim)
+{
+    tsr_attention_block a = {.rope = TSR_NONE};
+    a.spec.heads = (int)heads;
+    a.spec.kv_heads = (int)kv_heads;
+    a.spec.head_dim = (int)head_dim;
+    a.spec.scale = (float)(1 / sqrt((double)head_dim));
+    return a;
+}
+
+tsr_status tsr_attention_load_fused(tsr_model *m, const char *scope, const char *name, int64_t groups,
+                                    int64_t in_features, unsigned flags, tsr_attention_block *a)
+{
+    int64_t d = a->spec.head_dim, q = a->spec.heads / groups * d, kv = a->spec.kv_heads / groups * d;
+    tsr_fused fused;
+    TSR_TRY(tsr_fused_open(m, scope, name, groups * (q + 2 * kv), in_features, flags, &fused));
+    TSR_TRY(tsr_fused_part(m, &fused, groups, 0, q, "q", &a->q));
+    TSR_TRY(tsr_fused_part(m, &fused, groups, q, kv, "k", &a->k));
+    return tsr_fused_part(m, &fused, groups, q + kv, kv, "v", &a->v);
+}
+
 static tsr_status rotate(tsr_graph *g, tsr_value x, int heads, const tsr_attention_block *a, int rope,
                          tsr_value *out)
 {
@@ -13,12 +36,19 @@ static tsr_status rotate(tsr_graph *g, tsr_value x, int heads, const tsr_attenti
     return tsr_graph_rope(g, x, heads, a->spec.head_dim, dims, a->rope_style, rope, out);
 }
 
+static tsr_status project_input(tsr_graph *g, tsr_value x, const tsr_projection *p, float clamp,
+                                tsr_value *out)
+{
+    TSR_TRY(tsr_project(g, x, p, out));
+    return clamp > 0 ? tsr_graph_clamp(g, *out, clamp, out) : TSR_OK;
+}
+
 tsr_status tsr_self_attention(tsr_graph *g, tsr_value x, const tsr_attention_block *a, tsr_value *out)
 {
     tsr_value q, k, v, y;
-    TSR_TRY(tsr_project(g, x, &a->q, &q));
-    TSR_TRY(tsr_project(g, x, &a->k, &k));
-    TSR_TRY(tsr_project(g, x, &a->v, &v));
+    TSR_TRY(project_input(g, x, &a->q, a->clamp, &q));
+    TSR_TRY(project_input(g, x, &a->k, a->clamp, &k));
+    TSR_TRY(project_input(g, x, &a->v, a->clamp, &v));
     TSR_TRY(rotate(g, q, a->spec.heads, a, a->rope, &q));
     TSR_TRY(rotate(g, k, a->spec.kv_heads, a, a->own_k_rope ? a->k_rope : a->rope, &k));
     TSR_TRY(tsr_graph_attention(g, q, k, v, &a->spec, &y));
@@ -61,6 +91,19 @@ static tsr_status pre_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, 
     return tsr_graph_add(g, y, branch, out);
 }
 
+static tsr_status sandwich(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)
+{
+    tsr_value n, branch, y;
+    TSR_TRY(tsr_normalize(g, x, &l->norm[0], &n));
+    TSR_TRY(tsr_self_attention(g, n, &l->attention, &branch));
+    TSR_TRY(tsr_normalize(g, branch, &l->norm[2], &branch));
+    TSR_TRY(tsr_graph_add(g, x, branch, &y));
+    TSR_TRY(tsr_normalize(g, y, &l->norm[1], &n));
+    TSR_TRY(tsr_mlp(g, n, &l->mlp, &branch));
+    TSR_TRY(tsr_normalize(g, branch, &l->norm[3], &branch));
+    return tsr_graph_add(g, y, branch, out);
+}
+
 static tsr_status post_norm(tsr_graph *g, tsr_value x, const tsr_layer_block *l, tsr_value *out)
 {
     tsr_value branch, sum, y;
@@ -93,6 +136,8 @@ tsr_status tsr_transformer_layer(tsr_graph *g, tsr_value x, const tsr_layer_bloc
     case TSR_LAYER_PARALLEL_ONE_NORM:
     case TSR_LAYER_PARALLEL_TWO_NORM:
         return parallel(g, x, layer, out);
+    case TSR_LAYER_SANDWICH:
+        return sandwich(g, x, layer, out);
     }
     return tsr_fail(TSR_ERR_INTERNAL, "no layer order %d", (int)layer->order);
 }

@@ -51,13 +51,13 @@ static tsr_status load_layer(tsr_model *m, const char *at, const void *config, t
     static const char *const names[3] = {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
     const baichuan_config *c = config;
     l->attention = (tsr_attention_block){.rope = c->rope, .rope_style = TSR_ROPE_HALF};
-    l->attention.spec = tsr_plain_attention(c->heads, c->heads, c->head_dim);
+    l->attention.spec = tsr_attention_sized(c->heads, c->heads, c->head_dim).spec;
     if (c->alibi) {
         l->attention.spec.alibi = 1;
         l->attention.spec.alibi_max = 8;
     }
     l->mlp.activation = c->activation;
-    TSR_TRY(tsr_fused_qkv_load(m, at, "self_attn.W_pack", c->hidden, 0, &l->attention));
+    TSR_TRY(tsr_attention_load_fused(m, at, "self_attn.W_pack", 1, c->hidden, 0, &l->attention));
     TSR_TRY(tsr_projection_load(m, at, "self_attn.o_proj", c->hidden, c->hidden, 0, &l->attention.out));
     return tsr_gated_mlp_load(m, at, names, c->hidden, c->ffn, 0, &l->mlp);
 }

@@ -61,13 +61,7 @@ static tsr_status load_qkv(tsr_model *m, const char *at, const chatglm_config *c
 {
     static const char name[] = "self_attention.query_key_value";
     unsigned bias = c->qkv_bias || c->linear_bias ? TSR_BIAS : 0;
-    int64_t d = c->head_dim;
-    tsr_fused qkv;
-    if (c->shared_kv) return tsr_fused_qkv_load(m, at, name, c->hidden, bias, a);
-    TSR_TRY(tsr_fused_open(m, at, name, 3 * c->heads * d, c->hidden, bias, &qkv));
-    TSR_TRY(tsr_fused_part(m, &qkv, c->heads, 0, d, "q", &a->q));
-    TSR_TRY(tsr_fused_part(m, &qkv, c->heads, d, d, "k", &a->k));
-    return tsr_fused_part(m, &qkv, c->heads, 2 * d, d, "v", &a->v);
+    return tsr_attention_load_fused(m, at, name, c->shared_kv ? 1 : c->heads, c->hidden, bias, a);
 }
 
 static tsr_status load_layer(tsr_model *m, const char *at, const void *config, tsr_layer_block *l)
@@ -76,7 +70,7 @@ static tsr_status load_layer(tsr_model *m, const char *at, const void *config, t
     unsigned bias = c->linear_bias ? TSR_BIAS : 0;
     tsr_fused both; /* [gate | up] */
     l->attention = (tsr_attention_block){.rope = c->rope, .rope_style = TSR_ROPE_INTERLEAVED};
-    l->attention.spec = tsr_plain_attention(c->heads, c->kv_heads, c->head_dim);
+    l->attention.spec = tsr_attention_sized(c->heads, c->kv_heads, c->head_dim).spec;
     TSR_TRY(load_qkv(m, at, c, &l->attention));
     TSR_TRY(tsr_projection_load(m, at, "self_attention.dense", c->hidden, c->heads * c->head_dim, bias,
                                 &l->attention.out));

@@ -1,16 +1,6 @@
 /* gated_decoder.c: a stack of pre-norm layers with gated MLPs, from the names and sizes of a family. */
 #include "layers/models/gated_decoder.h"
 
-#include <math.h>
-
-tsr_attention_spec tsr_plain_attention(int64_t heads, int64_t kv_heads, int64_t head_dim)
-{
-    return (tsr_attention_spec){.heads = (int)heads,
-                                .kv_heads = (int)kv_heads,
-                                .head_dim = (int)head_dim,
-                                .scale = (float)(1 / sqrt((double)head_dim))};
-}
-
 tsr_status tsr_gated_mlp_load(tsr_model *m, const char *at, const char *const names[3], int64_t hidden,
                               int64_t ffn, unsigned flags, tsr_mlp_block *out)
 {
@@ -18,17 +8,6 @@ tsr_status tsr_gated_mlp_load(tsr_model *m, const char *at, const char *const na
     TSR_TRY(tsr_projection_load(m, at, names[0], ffn, hidden, flags, &out->gate));
     TSR_TRY(tsr_projection_load(m, at, names[1], ffn, hidden, flags, &out->up));
     return tsr_projection_load(m, at, names[2], hidden, ffn, flags, &out->down);
-}
-
-tsr_status tsr_fused_qkv_load(tsr_model *m, const char *at, const char *name, int64_t hidden, unsigned flags,
-                              tsr_attention_block *a)
-{
-    int64_t q = (int64_t)a->spec.heads * a->spec.head_dim, kv = (int64_t)a->spec.kv_heads * a->spec.head_dim;
-    tsr_fused qkv;
-    TSR_TRY(tsr_fused_open(m, at, name, q + 2 * kv, hidden, flags, &qkv));
-    TSR_TRY(tsr_fused_part(m, &qkv, 1, 0, q, "q", &a->q));
-    TSR_TRY(tsr_fused_part(m, &qkv, 1, q, kv, "k", &a->k));
-    return tsr_fused_part(m, &qkv, 1, q + kv, kv, "v", &a->v);
 }
 
 static unsigned norm_flags(const tsr_gated_decoder *d)
@@ -40,10 +19,12 @@ static tsr_status layer(tsr_graph *g, const tsr_gated_decoder *d, int index, tsr
 {
     tsr_model *m = g->model;
     const char *at;
-    tsr_layer_block l = {.order = TSR_LAYER_PRE, .normed_residual = d->normed_residual};
+    bool sandwich = d->norm[2] != NULL;
+    tsr_layer_block l = {.order = sandwich ? TSR_LAYER_SANDWICH : TSR_LAYER_PRE,
+                         .normed_residual = d->normed_residual};
     g->current_layer = index;
     TSR_TRY(tsr_arena_format(m->arena, &at, "%s%d.", d->layer_scope, index));
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < (sandwich ? 4 : 2); i++)
         TSR_TRY(tsr_norm_load(m, at, d->norm[i], d->hidden, d->norm_kind, d->eps, norm_flags(d), &l.norm[i]));
     TSR_TRY(d->load(m, at, d->config, &l));
     return tsr_transformer_layer(g, *x, &l, x);

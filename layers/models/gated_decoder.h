@@ -19,7 +19,7 @@ typedef struct tsr_gated_decoder {
     bool unit_head;          /* rows of the head are brought to length 1 */
     const char *embedding;   /* "model.embed_tokens" */
     const char *layer_scope; /* "model.layers." + index + "." + ... */
-    const char *norm[2];     /* within a layer: "input_layernorm" */
+    const char *norm[4];     /* within a layer: "input_layernorm"; the last two make it a SANDWICH */
     const char *final_norm;  /* "model.norm"; NULL: none */
     const char *head;        /* "lm_head" */
     const void *config;      /* for `load` */
@@ -33,12 +33,5 @@ tsr_status tsr_gated_decoder_build(tsr_model *m, const tsr_gated_decoder *d);
 /* gate, up and down of a gated MLP under their names within a layer. */
 tsr_status tsr_gated_mlp_load(tsr_model *m, const char *at, const char *const names[3], int64_t hidden,
                               int64_t ffn, unsigned flags, tsr_mlp_block *out);
-
-/* q, k and v from one tensor [q | k | v] called `name`, as the spec sizes them: heads, kv_heads, head_dim. */
-tsr_status tsr_fused_qkv_load(tsr_model *m, const char *at, const char *name, int64_t hidden, unsigned flags,
-                              tsr_attention_block *a);
-
-/* The spec of plain attention: scores divided by sqrt(head_dim). */
-tsr_attention_spec tsr_plain_attention(int64_t heads, int64_t kv_heads, int64_t head_dim);
 
 #endif

@@ -102,10 +102,6 @@ tsr_status tsr_build_glm_v1(tsr_object config, tsr_model *m)
     tsr_weight words;
     tsr_graph *g;
     tsr_value x;
-    if (!tsr_is_glm_v1(config))
-        return tsr_fail(TSR_ERR_FORMAT,
-                        "%s: model_type \"glm\" without \"max_sequence_length\" is a later family",
-                        config.where);
     TSR_TRY(read_config(config, &c));
     m->vocabulary = c.vocabulary;
     m->max_positions = c.positions;

@@ -61,7 +61,7 @@ static tsr_status load_layer(tsr_model *m, const char *at, const void *config, t
     unsigned bias = c->bias ? TSR_BIAS : 0;
     tsr_attention_block *a = &l->attention;
     *a = (tsr_attention_block){.rope = c->rope, .rope_style = TSR_ROPE_HALF};
-    a->spec = tsr_plain_attention(c->heads, c->heads, c->head_dim);
+    a->spec = tsr_attention_sized(c->heads, c->heads, c->head_dim).spec;
     TSR_TRY(tsr_projection_load(m, at, "self_attn.q_proj", c->hidden, c->hidden, bias, &a->q));
     TSR_TRY(tsr_projection_load(m, at, "self_attn.k_proj", c->hidden, c->hidden, bias, &a->k));
     TSR_TRY(tsr_projection_load(m, at, "self_attn.v_proj", c->hidden, c->hidden, bias, &a->v));

@@ -1,4 +1,5 @@
-/* llama.c: Llama 1 to 3, Code Llama and all that ships as "llama"; Mistral, which adds a sliding window.
+/* llama.c: Llama 1 to 3, Code Llama and all that ships as "llama"; Mistral, which adds a sliding window; Qwen2, with
+ * biases on q, k and v alone and, if told so, a window in some layers.
  *
  * Pre-norm RMS, rotary positions on whole heads, grouped-query attention, gated MLP.
  */
@@ -8,20 +9,23 @@
 #include "layers/models/models.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct llama_config {
     int64_t vocabulary, hidden, ffn, layers, heads, kv_heads, head_dim, positions, window;
-    int rope; /* table of the model */
+    int64_t window_from;       /* the first layer with the window */
+    const json_t *layer_types; /* says of each layer whether it has the window; NULL: window_from does */
+    int rope;                  /* table of the model */
     float eps;
     tsr_activation activation;
-    bool attention_bias, mlp_bias, tied;
+    bool qkv_bias, out_bias, mlp_bias, tied;
 } llama_config;
 
 /* The sizes of both; `c` comes with the class's own defaults for ffn, kv_heads (0: as heads) and positions.
  */
 static tsr_status read_sizes(tsr_object config, llama_config *c)
 {
-    TSR_TRY(tsr_config_size(config, "vocab_size", 32000, TSR_MAX_VOCABULARY, &c->vocabulary));
+    TSR_TRY(tsr_config_size(config, "vocab_size", c->vocabulary, TSR_MAX_VOCABULARY, &c->vocabulary));
     TSR_TRY(tsr_config_size(config, "hidden_size", 4096, TSR_MAX_HIDDEN, &c->hidden));
     TSR_TRY(tsr_config_size(config, "intermediate_size", c->ffn, TSR_MAX_FFN, &c->ffn));
     TSR_TRY(tsr_config_size(config, "num_hidden_layers", 32, TSR_MAX_LAYERS, &c->layers));
@@ -43,20 +47,27 @@ static tsr_status read_options(tsr_object config, llama_config *c)
     return tsr_object_bool(config, "tie_word_embeddings", false, &c->tied);
 }
 
-static tsr_status attention(tsr_model *m, const char *at, const llama_config *c, tsr_attention_block *a)
+static bool has_window(const llama_config *c, int index)
 {
-    unsigned bias = c->attention_bias ? TSR_BIAS : 0;
+    const char *type = json_string_value(json_array_get(c->layer_types, (size_t)index));
+    return c->layer_types ? type && strcmp(type, "sliding_attention") == 0 : index >= c->window_from;
+}
+
+static tsr_status attention(tsr_model *m, const char *at, const llama_config *c, int index,
+                            tsr_attention_block *a)
+{
+    unsigned bias = c->qkv_bias ? TSR_BIAS : 0, out_bias = c->out_bias ? TSR_BIAS : 0;
     int64_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     *a = (tsr_attention_block){.rope = c->rope, .rope_style = TSR_ROPE_HALF};
     a->spec.heads = (int)c->heads;
     a->spec.kv_heads = (int)c->kv_heads;
     a->spec.head_dim = (int)c->head_dim;
     a->spec.scale = (float)(1 / sqrt((double)c->head_dim));
-    a->spec.window = (long)c->window;
+    a->spec.window = has_window(c, index) ? (long)c->window : 0;
     TSR_TRY(tsr_projection_load(m, at, "self_attn.q_proj", q, c->hidden, bias, &a->q));
     TSR_TRY(tsr_projection_load(m, at, "self_attn.k_proj", kv, c->hidden, bias, &a->k));
     TSR_TRY(tsr_projection_load(m, at, "self_attn.v_proj", kv, c->hidden, bias, &a->v));
-    return tsr_projection_load(m, at, "self_attn.o_proj", c->hidden, q, bias, &a->out);
+    return tsr_projection_load(m, at, "self_attn.o_proj", c->hidden, q, out_bias, &a->out);
 }
 
 static tsr_status mlp(tsr_model *m, const char *at, const llama_config *c, tsr_mlp_block *b)
@@ -77,7 +88,7 @@ static tsr_status layer(tsr_graph *g, const llama_config *c, int index, tsr_valu
     TSR_TRY(tsr_arena_format(m->arena, &at, "model.layers.%d.", index));
     TSR_TRY(tsr_norm_load(m, at, "input_layernorm", c->hidden, TSR_NORM_RMS, c->eps, 0, &l.norm[0]));
     TSR_TRY(tsr_norm_load(m, at, "post_attention_layernorm", c->hidden, TSR_NORM_RMS, c->eps, 0, &l.norm[1]));
-    TSR_TRY(attention(m, at, c, &l.attention));
+    TSR_TRY(attention(m, at, c, index, &l.attention));
     TSR_TRY(mlp(m, at, c, &l.mlp));
     return tsr_transformer_layer(g, *x, &l, x);
 }
@@ -117,10 +128,11 @@ static tsr_status build(tsr_object config, tsr_model *m, llama_config *c)
 
 tsr_status tsr_build_llama(tsr_object config, tsr_model *m)
 {
-    llama_config c = {.ffn = 11008, .positions = 2048};
+    llama_config c = {.vocabulary = 32000, .ffn = 11008, .positions = 2048};
     TSR_TRY(read_sizes(config, &c));
     TSR_TRY(read_options(config, &c));
-    TSR_TRY(tsr_object_bool(config, "attention_bias", false, &c.attention_bias));
+    TSR_TRY(tsr_object_bool(config, "attention_bias", false, &c.qkv_bias));
+    c.out_bias = c.qkv_bias;
     TSR_TRY(tsr_object_bool(config, "mlp_bias", false, &c.mlp_bias));
     return build(config, m, &c);
 }
@@ -128,10 +140,44 @@ tsr_status tsr_build_llama(tsr_object config, tsr_model *m)
 /* An absent window means that of the first release; null means none. */
 tsr_status tsr_build_mistral(tsr_object config, tsr_model *m)
 {
-    llama_config c = {.ffn = 14336, .positions = 131072, .kv_heads = 8};
+    llama_config c = {.vocabulary = 32000, .ffn = 14336, .positions = 131072, .kv_heads = 8};
     int64_t window = tsr_config_is_null(config, "sliding_window") ? 0 : 4096;
     TSR_TRY(read_sizes(config, &c));
     TSR_TRY(read_options(config, &c));
     TSR_TRY(tsr_object_int(config, "sliding_window", window, 0, TSR_MAX_POSITIONS, &c.window));
+    return build(config, m, &c);
+}
+
+static tsr_status read_layer_types(tsr_object config, llama_config *c)
+{
+    TSR_TRY(tsr_object_array(config, "layer_types", TSR_MAX_LAYERS, &c->layer_types));
+    if (!c->layer_types) return TSR_OK;
+    if ((int64_t)json_array_size(c->layer_types) != c->layers)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: \"layer_types\" names %zu layers, but there are %lld",
+                        config.where, json_array_size(c->layer_types), (long long)c->layers);
+    for (int i = 0; i < c->layers; i++) {
+        const char *type = json_string_value(json_array_get(c->layer_types, (size_t)i));
+        if (!type || (strcmp(type, "sliding_attention") != 0 && strcmp(type, "full_attention") != 0))
+            return tsr_fail(
+                TSR_ERR_FORMAT,
+                "%s: \"layer_types\" must be \"full_attention\" or \"sliding_attention\", found \"%.64s\"",
+                config.where, type ? type : "no string");
+    }
+    return TSR_OK;
+}
+
+tsr_status tsr_build_qwen2(tsr_object config, tsr_model *m)
+{
+    llama_config c = {
+        .vocabulary = 151936, .ffn = 22016, .positions = 32768, .kv_heads = 32, .qkv_bias = true};
+    int64_t window = tsr_config_is_null(config, "sliding_window") ? 0 : 4096;
+    bool windowed;
+    TSR_TRY(read_sizes(config, &c));
+    TSR_TRY(read_options(config, &c));
+    TSR_TRY(tsr_object_bool(config, "use_sliding_window", false, &windowed));
+    TSR_TRY(tsr_object_int(config, "sliding_window", window, 0, TSR_MAX_POSITIONS, &c.window));
+    TSR_TRY(tsr_object_int(config, "max_window_layers", 28, 0, TSR_MAX_LAYERS, &c.window_from));
+    TSR_TRY(read_layer_types(config, &c));
+    if (!windowed) c.window = 0;
     return build(config, m, &c);
 }

@@ -67,10 +67,10 @@ static tsr_status load_layer(tsr_model *m, const char *at, const void *config, t
     const qwen_config *c = config;
     unsigned bias = c->no_bias ? 0 : TSR_BIAS;
     l->attention = (tsr_attention_block){.rope = c->q_rope, .k_rope = c->k_rope, .rope_style = TSR_ROPE_HALF};
-    l->attention.spec = tsr_plain_attention(c->heads, c->heads, c->head_dim);
+    l->attention.spec = tsr_attention_sized(c->heads, c->heads, c->head_dim).spec;
     l->attention.own_k_rope = c->k_rope != c->q_rope;
     l->mlp.activation = TSR_ACT_SILU;
-    TSR_TRY(tsr_fused_qkv_load(m, at, "attn.c_attn", c->hidden, TSR_BIAS, &l->attention));
+    TSR_TRY(tsr_attention_load_fused(m, at, "attn.c_attn", 1, c->hidden, TSR_BIAS, &l->attention));
     TSR_TRY(tsr_projection_load(m, at, "attn.c_proj", c->hidden, c->hidden, bias, &l->attention.out));
     return tsr_gated_mlp_load(m, at, names, c->hidden, c->ffn, bias, &l->mlp);
 }

@@ -218,12 +218,28 @@ static tsr_status read_source(const tsr_model *m, const tsr_source *source, tsr_
     return tsr_parts_run(pool, &work);
 }
 
+/* What a rule computes is part of the model, not of its checkpoint: the same numbers with made-up weights. */
+static tsr_status make_computed(const tsr_model *m, tsr_weight i, const tsr_cuda_weight *d)
+{
+    void *rows;
+    TSR_TRY(tsr_alloc(d->rows * row_bytes(d), "a computed weight", &rows));
+    tsr_status status = tsr_weights_read_rows(m, NULL, i, 0, d->rows, d->dtype, rows);
+    if (status == TSR_OK)
+        status = tsr_cuda_check(cudaMemcpy((void *)(uintptr_t)d->data, rows, (size_t)(d->rows * row_bytes(d)),
+                                           cudaMemcpyHostToDevice),
+                                "a computed weight");
+    tsr_free(rows);
+    return status;
+}
+
 static tsr_status make_random(const tsr_model *m, uint64_t seed, tsr_cuda_weights *w)
 {
     for (tsr_weight i = 0; i < w->n; i++) {
         const tsr_cuda_weight *d = &w->data[i];
         if (!d->data) continue;
-        if (m->weights[i].is_vector)
+        if (m->weights[i].rule)
+            TSR_TRY(make_computed(m, i, d));
+        else if (m->weights[i].is_vector)
             TSR_TRY(tsr_cuda_constant_fill((float *)(uintptr_t)d->data,
                                            tsr_weights_is_scale(m->weights[i].name), d->rows, NULL));
         else

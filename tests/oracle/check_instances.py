@@ -27,6 +27,9 @@ OTHERWISE = {
     "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "use_parallel_residual": True,
     "rope_scaling": None, "original_max_position_embeddings": 48, "factor": 1.75, "beta_fast": 16,
     "beta_slow": 1.5, "mscale": 1.0, "mscale_all_dim": 1.0, "truncate": True, "attention_factor": None,
+    "do_layer_norm_before": True, "rotary_dim": 2,
+    "_remove_final_layer_norm": False, "clip_qkv": None, "softmax_scale": None,
+    "window_size": 256, "scale_embedding": True, "use_sliding_window": False, "layer_types": None,
     "base": 1234, "type": "origin", "use_dynamic_ntk": False, "use_logn_attn": False, "seq_length": 30,
     "layernorm_epsilon": 1e-5, "rope_ratio": 3.0, "apply_residual_connection_post_layernorm": False,
     "low_freq_factor": 1.5, "high_freq_factor": 3.0, "short_factor": [1.0] * 8, "long_factor": [1.0] * 8,
@@ -34,9 +37,9 @@ OTHERWISE = {
 # What each activation could be mistaken for.
 NEIGHBOUR = {"gelu": "gelu_new", "gelu_new": "gelu", "gelu_fast": "gelu", "gelu_pytorch_tanh": "gelu",
              "quick_gelu": "gelu", "silu": "quick_gelu", "swish": "quick_gelu", "relu": "gelu"}
-# Options that cannot matter where they stand: a factor beside the attention factor that it would give, and the base
+# Options that cannot matter where they stand: a window that is not used, a factor beside the attention factor that it would give, and the base
 # of a single frequency, which is 1 whatever the base.
-IDLE = {("qwen_short", "use_dynamic_ntk"), ("qwen_short", "use_logn_attn"),
+IDLE = {("qwen2_grouped", "sliding_window"), ("qwen_short", "use_dynamic_ntk"), ("qwen_short", "use_logn_attn"),
         ("llama_longrope_params", "factor"), ("gpt_neox_parallel", "rotary_emb_base")}
 
 
@@ -45,7 +48,8 @@ def changes(config, path=()):
     for key, value in config.items():
         if isinstance(value, dict):
             yield from ((where, {**config, key: inner}) for where, inner in changes(value, path + (key,)))
-        other = NEIGHBOUR[value] if key in ("hidden_act", "activation_function") else OTHERWISE.get(key, value)
+        acts = ("hidden_act", "activation_function", "activation", "afn")
+        other = "silu" if key == "afn" else NEIGHBOUR[value] if key in acts else OTHERWISE.get(key, value)
         if other != value:
             other = other[:len(value)] if isinstance(other, list) else other
             yield ".".join(path + (key,)), {**config, key: other}

@@ -15,6 +15,7 @@ Fields of a row
   gain       size of the other weights; larger where the head is tied, whose greedy text else repeats itself
   lengths    prompt lengths; the default is LENGTHS
   new_tokens greedy tokens a prompt gets: a function of the prompt length, 0 for none
+  variety    the part of the greedy tokens that must differ from each other
   eos        True: greedy decoding stops at the ids of generation_config.json, and some prompts do
 """
 
@@ -70,6 +71,84 @@ def gpt_neox(embed, heads, ffn, vocab, layers=2, **more):
         "rotary_emb_base": 10000, "use_parallel_residual": True, "tie_word_embeddings": False, "bos_token_id": 0}
     config.update(more)
     return without_none(config)
+
+
+def family(model_type, architecture, **config):
+    """A config of any other family: sizes under the names that its class gives them."""
+    return without_none({"architectures": [architecture], "model_type": model_type, "bos_token_id": 1, **config})
+
+
+def bloom(embed, heads, vocab, layers=2, **more):
+    return family("bloom", "BloomForCausalLM", **{
+        "hidden_size": embed, "n_head": heads, "vocab_size": vocab, "n_layer": layers, **more})
+
+
+def opt(embed, heads, ffn, vocab, layers=2, **more):
+    return family("opt", "OPTForCausalLM", **{
+        "hidden_size": embed, "num_attention_heads": heads, "ffn_dim": ffn, "vocab_size": vocab,
+        "num_hidden_layers": layers, "max_position_embeddings": 96, "word_embed_proj_dim": embed,
+        "activation_function": "relu", **more})
+
+
+def gptj(embed, heads, rotary, inner, vocab, layers=2, **more):
+    return without_none({
+        "architectures": ["GPTJForCausalLM"], "model_type": "gptj", "bos_token_id": 1, "n_embd": embed, "n_head": heads, "rotary_dim": rotary, "n_inner": inner, "vocab_size": vocab,
+        "n_layer": layers, "n_positions": 96, "activation_function": "gelu_new", **more})
+
+
+def codegen(*sizes, **more):
+    return gptj(*sizes, **{"model_type": "codegen", "architectures": ["CodeGenForCausalLM"], **more})
+
+
+def falcon(embed, heads, vocab, layers=2, **more):
+    return family("falcon", "FalconForCausalLM", **{
+        "hidden_size": embed, "num_attention_heads": heads, "vocab_size": vocab, "num_hidden_layers": layers,
+        "max_position_embeddings": 96, "multi_query": True, "parallel_attn": True, "bias": False,
+        "new_decoder_architecture": False, "alibi": False, **more})
+
+
+def mpt(embed, heads, vocab, attention, layers=2, **more):
+    return family("mpt", "MptForCausalLM", **{
+        "d_model": embed, "n_heads": heads, "vocab_size": vocab, "n_layers": layers, "max_seq_len": 96,
+        "attn_config": {"alibi": True, **attention}, **more})
+
+
+def gpt_neo(embed, heads, inner, vocab, types, layers=2, **more):
+    return family("gpt_neo", "GPTNeoForCausalLM", **{
+        "hidden_size": embed, "num_heads": heads, "intermediate_size": inner, "vocab_size": vocab,
+        "num_layers": layers, "max_position_embeddings": 96, "attention_types": types,
+        "activation_function": "gelu_new", **more})
+
+
+def gpt_bigcode(embed, heads, inner, vocab, layers=2, **more):
+    return family("gpt_bigcode", "GPTBigCodeForCausalLM", **{
+        "n_embd": embed, "n_head": heads, "n_inner": inner, "vocab_size": vocab, "n_layer": layers,
+        "n_positions": 96, "activation_function": "gelu_pytorch_tanh", **more})
+
+
+def qwen2(*sizes, **more):
+    return llama(*sizes, **{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], **more})
+
+
+def glm(*sizes, **more):
+    return llama(*sizes, **{"model_type": "glm", "architectures": ["GlmForCausalLM"], "partial_rotary_factor": 0.5, "pad_token_id": 0,
+                            "attention_bias": True, **more})
+
+
+def glm4(*sizes, **more):
+    return glm(*sizes, **{"model_type": "glm4", "architectures": ["Glm4ForCausalLM"], **more})
+
+
+def xglm(embed, heads, ffn, vocab, layers=2, **more):
+    return family("xglm", "XGLMForCausalLM", **{
+        "d_model": embed, "attention_heads": heads, "ffn_dim": ffn, "vocab_size": vocab, "num_layers": layers,
+        "max_position_embeddings": 96, "activation_function": "gelu", "scale_embedding": True, **more})
+
+
+def openai_gpt(embed, heads, vocab, layers=2, **more):
+    return family("openai-gpt", "OpenAIGPTLMHeadModel", **{
+        "n_embd": embed, "n_head": heads, "vocab_size": vocab, "n_layer": layers, "n_positions": 96, "afn": "gelu",
+        **more})
 
 
 def without_none(config):
@@ -182,12 +261,144 @@ GPT_NEOX = {
         dtypes="F16"),
 }
 
+BLOOM = {
+    "bloom_seven_heads": dict(config=bloom(28, 7, 103), prefix=False, head="omitted", gain=2.0, qk_gain=2.0),
+    "bloom_normed_residual": dict(  # the old name of the hidden size; residuals taken behind the norms
+        config=bloom(None, 5, 97, layers=3, n_embed=30, apply_residual_connection_post_layernorm=True,
+                     layer_norm_epsilon=0.02, tie_word_embeddings=False, torch_dtype="bfloat16"),
+        dtypes="BF16", shards=2, gain=2.0, qk_gain=2.0, variety=0.12),
+}
+
+OPT = {
+    "opt_pre": dict(config=opt(30, 5, 41, 101), head="omitted"),
+    "opt_post": dict(  # as the 350m: post-norm, embeddings narrower than the layers, no final norm
+        config=opt(28, 7, 43, 107, do_layer_norm_before=False, word_embed_proj_dim=12, activation_function="gelu",
+                   torch_dtype="float16"),
+        dtypes="F16", prefix=False, head="omitted"),
+    "opt_bare": dict(  # no biases, norms without weights, no final norm; untied
+        config=opt(36, 9, 37, 113, layers=3, enable_bias=False, layer_norm_elementwise_affine=False,
+                   _remove_final_layer_norm=True, word_embed_proj_dim=20, tie_word_embeddings=False),
+        shards=2),
+}
+
+GPTJ = {
+    "gptj_partial": dict(config=gptj(40, 5, 4, 43, 101), junk=True),
+    "gptj_tied": dict(  # whole heads turn; the head is tied and has a bias of its own
+        config=gptj(42, 7, 6, None, 109, activation_function="gelu", layer_norm_epsilon=0.02,
+                    tie_word_embeddings=True, torch_dtype="bfloat16"),
+        dtypes="BF16", prefix=False, head="omitted"),
+}
+
+CODEGEN = {
+    "codegen_eight_heads": dict(config=codegen(48, 8, 4, 41, 103), junk=True),
+    "codegen_tied": dict(
+        config=codegen(48, 12, 2, None, 97, activation_function="relu", tie_word_embeddings=True,
+                       layer_norm_epsilon=0.02, torch_dtype="float16"),
+        dtypes="F16", prefix=False, head="omitted"),
+}
+
+FALCON = {
+    "falcon_multi_query": dict(  # as the 7B
+        config=falcon(42, 7, 103, ffn_hidden_size=47), prefix=False, head="omitted"),
+    "falcon_grouped": dict(  # as the 40B, with biases
+        config=falcon(36, 6, 107, new_decoder_architecture=True, num_kv_heads=2, bias=True, rope_theta=500.0,
+                      tie_word_embeddings=False, torch_dtype="bfloat16"),
+        dtypes="BF16"),
+    "falcon_one_norm": dict(  # as the 11B: one norm for both branches
+        config=falcon(36, 9, 97, layers=3, new_decoder_architecture=True, num_kv_heads=3, num_ln_in_parallel_attn=1,
+                      layer_norm_epsilon=0.02, rope_scaling={"type": "linear", "factor": 2.5}, ffn_hidden_size=41),
+        head="omitted", shards=2),
+    "falcon_rw": dict(  # ALiBi in bfloat16: positions past 256 are no longer exact; sequential blocks
+        config=falcon(30, 5, 211, multi_query=False, parallel_attn=False, bias=True, alibi=True,
+                      activation="gelu_new", ffn_hidden_size=43, max_position_embeddings=512),
+        head="copied", lengths=(1, 2, 7, 61, 300), variety=0.2),
+    "falcon_heads": dict(  # [heads, 3, D] with rotation, in parallel
+        config=falcon(40, 5, 89, multi_query=False, activation="relu", ffn_hidden_size=37,
+                      tie_word_embeddings=False, torch_dtype="float16"),
+        dtypes="F16"),
+    "falcon_alibi_multi_query": dict(
+        config=falcon(42, 7, 211, alibi=True, ffn_hidden_size=41, max_position_embeddings=512), head="omitted",
+        lengths=(1, 2, 23, 290), variety=0.2),
+}
+
+MPT = {
+    "mpt_clipped": dict(
+        config=mpt(28, 7, 103, {"clip_qkv": 0.9}), prefix=False, head="omitted",
+        variety=0.2),
+    "mpt_scaled": dict(  # untied, with a scale of its own
+        config=mpt(30, 5, 109, {"softmax_scale": 0.31, "clip_qkv": None}, layers=3, layer_norm_epsilon=0.02,
+                   tie_word_embeddings=False, torch_dtype="bfloat16"),
+        dtypes="BF16"),
+}
+
+GPT_NEO = {
+    "gpt_neo_local": dict(
+        config=gpt_neo(30, 5, 41, 103, [[["global", "local"], 1]], window_size=5), prefix=False, head="omitted", qk_gain=0.7),
+    "gpt_neo_pattern": dict(
+        config=gpt_neo(28, 7, None, 97, [[["local"], 1], [["global", "local"], 1]], layers=3, window_size=3,
+                       activation_function="relu", layer_norm_epsilon=0.02, tie_word_embeddings=False,
+                       torch_dtype="float16"),
+        dtypes="F16", junk=True, qk_gain=0.7),
+}
+
+GPT_BIGCODE = {
+    "gpt_bigcode_multi_query": dict(config=gpt_bigcode(42, 7, 43, 103), prefix=False, head="omitted", junk=True),
+    "gpt_bigcode_heads": dict(
+        config=gpt_bigcode(30, 5, None, 97, multi_query=False, scale_attn_weights=False, activation_function="relu",
+                           layer_norm_epsilon=0.02, tie_word_embeddings=False, torch_dtype="bfloat16"),
+        dtypes="BF16", qk_gain=0.8),
+}
+
+QWEN2 = {
+    "qwen2_grouped": dict(  # the window that is not used
+        config=qwen2(36, 6, 2, 43, 109, use_sliding_window=False, sliding_window=3, rms_norm_eps=0.02,
+                     torch_dtype="bfloat16"),
+        dtypes="BF16"),
+    "qwen2_window": dict(
+        config=qwen2(42, 7, 1, 37, 97, layers=3, use_sliding_window=True, sliding_window=5, max_window_layers=1,
+                     rope_theta=500.0, tie_word_embeddings=True),
+        prefix=False, head="omitted"),
+    "qwen2_layer_types": dict(
+        config=qwen2(40, 4, 4, 31, 89, use_sliding_window=True, sliding_window=4, max_window_layers=2,
+                     layer_types=["sliding_attention", "full_attention"])),
+}
+
+GLM = {
+    "glm_grouped": dict(config=glm(33, 6, 2, 43, 107, head_dim=8)),
+    "glm_tied": dict(  # no biases; another part of the head turns
+        config=glm(42, 7, 1, 37, 97, head_dim=12, partial_rotary_factor=0.34, attention_bias=False, rope_theta=300.0,
+                   rms_norm_eps=0.02, tie_word_embeddings=True, torch_dtype="float16"),
+        dtypes="F16", prefix=False, head="omitted"),
+    "glm4_grouped": dict(config=glm4(33, 6, 2, 43, 107, head_dim=8, attention_bias=False)),
+    "glm4_tied": dict(
+        config=glm4(42, 7, 1, 37, 97, layers=3, head_dim=10, partial_rotary_factor=1.0, hidden_act="gelu",
+                    rms_norm_eps=0.02, tie_word_embeddings=True, torch_dtype="bfloat16"),
+        dtypes="BF16", prefix=False, head="omitted"),
+}
+
+XGLM = {
+    "xglm_scaled": dict(config=xglm(30, 5, 41, 103), prefix=False, head="omitted", gain=3.0, variety=0.15),
+    "xglm_odd": dict(  # an odd width leaves the last column of the positions empty
+        config=xglm(35, 7, 37, 97, layers=3, activation_function="relu", scale_embedding=False,
+                    tie_word_embeddings=False, torch_dtype="float16"),
+        dtypes="F16"),
+}
+
+OPENAI_GPT = {
+    "openai_gpt_tanh": dict(config=openai_gpt(28, 7, 103), prefix=False, head="omitted"),
+    "openai_gpt_relu": dict(
+        config=openai_gpt(30, 5, 97, layers=3, afn="relu", layer_norm_epsilon=0.02, tie_word_embeddings=False,
+                          torch_dtype="bfloat16"),
+        dtypes="BF16", junk=True),
+}
+
 DEFAULTS = dict(dtypes="F32", shards=1, prefix=True, head="stored", junk=False, qk_gain=1.5, lengths=LENGTHS,
-                new_tokens=sixteen, eos=False)
+                new_tokens=sixteen, eos=False, variety=0.4)
 
 
 def all_instances():
     """Every row by name, in order, with the defaults filled in."""
-    rows = {**LLAMA, **MISTRAL, **GPT2, **GPT_NEOX}
+    rows = {**LLAMA, **MISTRAL, **GPT2, **GPT_NEOX, **BLOOM, **OPT, **GPTJ, **CODEGEN, **FALCON, **MPT, **GPT_NEO,
+            **GPT_BIGCODE, **QWEN2, **GLM, **XGLM, **OPENAI_GPT}
     gain = {name: 2.0 if "head" in row else 1.0 for name, row in rows.items()}
     return {name: {"name": name, "gain": gain[name], **DEFAULTS, **row} for name, row in rows.items()}

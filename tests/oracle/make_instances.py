@@ -12,15 +12,17 @@ two candidates at each greedy step and among the leading TOP + 1 after each prom
 """
 import argparse
 import collections
+import contextlib
 import copy
 import json
 import pathlib
 import re
 import sys
+import tempfile
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import instances
 import reference
@@ -31,6 +33,10 @@ MIN_GAP = 2e-3
 MAX_ROUNDING = 1.5e-5
 TOP = 5
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+# OPT's own initialisation trips over norms without weights, and all weights are set here anyway.
+transformers.models.opt.modeling_opt.OPTPreTrainedModel._init_weights = lambda self, module: None
 
 
 # ---- the model as random weights -----------------------------------------------------------------------------------
@@ -55,13 +61,15 @@ def readable_config(config):
 
 def spread(name, tensor, row):
     """Standard deviation of a weight: keeps hidden values near 1 and logits spread over a few units."""
-    embed = row["config"].get("hidden_size") or row["config"].get("n_embd")
+    config = row["config"]
+    embed = next(config[key] for key in ("hidden_size", "n_embd", "n_embed", "d_model") if key in config)
     if re.search(r"lm_head|embed_out", name):
         return 2.5 / embed**0.5
     if re.search(r"wte|wpe|embed", name):
         return 1.0 if row["head"] == "stored" else 2.5 / embed**0.5
-    fan_in = tensor.shape[0] if re.search(r"c_attn|c_proj|c_fc", name) else tensor.shape[1]
-    gain = row["qk_gain"] if re.search(r"q_proj|k_proj|c_attn|query_key_value", name) else row["gain"]
+    transposed = config["model_type"] in ("gpt2", "openai-gpt") and re.search(r"c_attn|c_proj|c_fc", name)
+    fan_in = tensor.shape[0] if transposed else tensor.shape[1]
+    gain = row["qk_gain"] if re.search(r"q_proj|k_proj|c_attn|query_key_value|Wqkv|qkv_proj", name) else row["gain"]
     return gain / fan_in**0.5
 
 
@@ -80,6 +88,7 @@ def random_weights(row, seed):
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() == 1:
             value = 0.3 * noise + (1.0 if name.endswith("weight") else 0.0)
+            value *= 0.3 if "embeddings_layernorm" in name else 1.0  # else each token settles the next one alone
         else:
             value = spread(name, parameter, row) * noise
         weights[name] = value.to(storage_dtype(name, row))
@@ -88,18 +97,24 @@ def random_weights(row, seed):
 
 # ---- the files -----------------------------------------------------------------------------------------------------
 
-PREFIX = {"llama": "model.", "mistral": "model.", "gpt2": "transformer.", "gpt_neox": "gpt_neox."}
-HEAD = {"gpt2": ("lm_head.weight", "transformer.wte.weight"), "llama": ("lm_head.weight", "model.embed_tokens.weight")}
+PREFIX, OF_THE_HEAD = reference.PREFIX, ("lm_head.", "embed_out.")
+HEAD = {"gpt2": ("lm_head.weight", "transformer.wte.weight"), "llama": ("lm_head.weight", "model.embed_tokens.weight"),
+        "falcon": ("lm_head.weight", "transformer.word_embeddings.weight")}
+# Where old releases of each family saved a causal mask: the name of the attention module.
+MASKED = {"gpt2": "transformer.h.{}.attn", "gptj": "transformer.h.{}.attn", "codegen": "transformer.h.{}.attn",
+          "gpt_neo": "transformer.h.{}.attn.attention", "gpt_bigcode": "transformer.h.{}.attn",
+          "openai-gpt": "transformer.h.{}.attn"}
 
 
 def junk_buffers(row):
     """What old releases saved beside the weights: causal masks, mask values, rope frequencies."""
     config = row["config"]
-    if config["model_type"] == "gpt2":
+    if config["model_type"] in MASKED:
         mask = torch.tril(torch.ones(1, 1, 12, 12))
-        for layer in range(config["n_layer"]):
-            yield f"transformer.h.{layer}.attn.bias", mask.clone()
-            yield f"transformer.h.{layer}.attn.masked_bias", torch.tensor(-1e4)
+        for layer in range(config.get("n_layer") or config["num_layers"]):
+            name = MASKED[config["model_type"]].format(layer)
+            yield f"{name}.bias", mask.clone()
+            yield f"{name}.masked_bias", torch.tensor(-1e4)
     else:
         for layer in range(config["num_hidden_layers"]):
             name = f"gpt_neox.layers.{layer}.attention"
@@ -152,9 +167,31 @@ def load(folder, dtype):
     if dtype == torch.float64 and config.model_type == "gpt2":
         config.reorder_and_upcast_attn = False
     name = "dtype" if MAJOR >= 5 or transformers.__version__ >= "4.56" else "torch_dtype"
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, config=config, attn_implementation="eager", use_safetensors=True, **{name: torch.float32})
+    # Eager Falcon of this release adds the ALiBi biases twice.
+    how = "sdpa" if config.model_type == "falcon" and config.alibi else "eager"
+    options = {"config": config, "attn_implementation": how, name: torch.float32}
+    tensors = {key: t for file in sorted(folder.glob("model*.safetensors")) for key, t in load_file(file).items()}
+    prefix = PREFIX[config.model_type]
+    bare = [key for key in tensors if not key.startswith(prefix) and not key.startswith(OF_THE_HEAD)]
+    if bare and len(bare) < len(tensors):  # from_pretrained takes names without prefix only if there is no head
+        tensors = {prefix + key if key in bare else key: t for key, t in tensors.items()}
+        with tempfile.TemporaryDirectory() as other:
+            save_file(tensors, pathlib.Path(other) / "model.safetensors", {"format": "pt"})
+            model = transformers.AutoModelForCausalLM.from_pretrained(other, use_safetensors=True, **options)
+    else:
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
     return model.to(dtype).eval()
+
+
+@contextlib.contextmanager
+def default_dtype(model):
+    """MPT and XGLM make their masks in torch's default type with the lowest number of the model's own."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(model.dtype if model.config.model_type in ("mpt", "xglm") else before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def log_probs(model, ids):
@@ -162,8 +199,9 @@ def log_probs(model, ids):
 
     On a copy: rope types that follow the sequence length leave their last state behind in the model.
     """
-    with torch.no_grad():
-        logits = copy.deepcopy(model)(torch.tensor([ids]), use_cache=False).logits[0]
+    with torch.no_grad(), default_dtype(model):
+        options = {} if model.config.model_type == "openai-gpt" else {"use_cache": False}  # which has none
+        logits = copy.deepcopy(model)(torch.tensor([ids]), **options).logits[0]
     return torch.log_softmax(logits.double(), dim=-1)
 
 
@@ -174,8 +212,9 @@ def greedy(model, ids, count, eos):
         model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     prompt = torch.tensor([ids])
-    out = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, do_sample=False,
-                         use_cache=True, return_dict_in_generate=True, output_logits=True)
+    with default_dtype(model):
+        out = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, do_sample=False,
+                             use_cache=True, return_dict_in_generate=True, output_logits=True)
     new = out.sequences[0, len(ids):].tolist()
     rows = torch.log_softmax(torch.cat(out.logits).double(), dim=-1)
     best = rows.topk(2).values
@@ -268,7 +307,7 @@ def demand_variety(row, entries):
         inside = any(end in entry["ids"] for entry in entries for end in ends)  # must not end anything there
         if reasons.count("eos") < 3 or reasons.count("length") < 2 or len(ends) < 2 or not inside:
             raise TooClose("the ends of sequences")
-    elif sum(len(set(e["greedy"])) for e in told) < 0.4 * sum(len(e["greedy"]) for e in told):
+    elif sum(len(set(e["greedy"])) for e in told) < row["variety"] * sum(len(e["greedy"]) for e in told):
         raise TooClose("greedy text repeats itself")
 
 

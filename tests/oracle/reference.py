@@ -1,4 +1,4 @@
-"""A second oracle: the same four model families in plain numpy, float64 throughout, straight from the formulas.
+"""A second oracle: the same model families in plain numpy, float64 throughout, straight from the formulas.
 
 It shares nothing with transformers but the files, so where both agree the expectations are sound, and unlike it, it
 holds nothing in float32: the reference for how far a bfloat16 run may stray. Slow and short on purpose: one sequence,
@@ -38,7 +38,8 @@ def read_safetensors(path):
 def rope_settings(config):
     """One flat dict from either spelling: rope_theta + rope_scaling (+ rotary_*), or rope_parameters."""
     rope = {"rope_theta": config.get("rope_theta") or config.get("rotary_emb_base") or 10000.0,
-            "partial": config.get("rotary_pct", 0.25) if config["model_type"] == "gpt_neox" else 1.0}
+            "partial": config.get("rotary_pct", 0.25) if config["model_type"] == "gpt_neox"
+            else config.get("partial_rotary_factor", 1.0)}
     rope.update(config.get("rope_scaling") or {})
     rope.update(config.get("rope_parameters") or {})
     rope["partial"] = rope.get("partial_rotary_factor", rope["partial"])
@@ -109,6 +110,15 @@ def rope_tables(config, head_dim, length):
     return np.cos(angles) * attention, np.sin(angles) * attention
 
 
+def rotate_pairs(x, tables):
+    """As rotate, but channel 2i turns with channel 2i + 1."""
+    r = 2 * tables[0].shape[-1]
+    halves = np.concatenate([x[..., 0:r:2], x[..., 1:r:2], x[..., r:]], axis=-1)
+    turned, out = rotate(halves, tables), x.copy()
+    out[..., 0:r:2], out[..., 1:r:2] = turned[..., :r // 2], turned[..., r // 2:r]
+    return out
+
+
 def rotate(x, tables):
     """x [T, H, D]: channel i turns with channel i + r/2, those from r on pass; r is twice the number of frequencies."""
     cos, sin = (table[:, None, :] for table in tables)
@@ -137,21 +147,27 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
-def attention(q, k, v, scale, window=None):
-    """q [T, H, D], k and v [T, K, D]; a query sees itself and the window - 1 tokens before it, or all. -> [T, H * D]"""
+def attention(q, k, v, scale, window=None, bias=0.0):
+    """q [T, H, D], k and v [T, K, D]; a query sees itself and the window - 1 tokens before it, or all; bias [H, 1, T]
+    is added to the scores. -> [T, H * D]"""
     length, heads, _ = q.shape
     k, v = (np.repeat(x, heads // x.shape[1], axis=1) for x in (k, v))
     distance = np.arange(length)[:, None] - np.arange(length)[None, :]
     hidden = (distance < 0) | (distance >= (window or length))
-    scores = np.einsum("qhd,khd->hqk", q, k) * scale
+    scores = np.einsum("qhd,khd->hqk", q, k) * scale + bias
     weights = np.exp(log_softmax(np.where(hidden, -np.inf, scores)))
     return np.einsum("hqk,khd->qhd", weights, v).reshape(length, -1)
 
 
+PREFIX = {"llama": "model.", "mistral": "model.", "gpt2": "transformer.", "gpt_neox": "gpt_neox.",
+          "bloom": "transformer.", "opt": "model.", "gptj": "transformer.", "codegen": "transformer.",
+          "falcon": "transformer.", "mpt": "transformer.", "gpt_neo": "transformer.", "gpt_bigcode": "transformer.",
+          "qwen2": "model.", "glm": "model.", "glm4": "model.", "xglm": "model.", "openai-gpt": "transformer."}
+UNTIED = {"llama", "mistral", "gpt_neox", "gptj", "codegen", "qwen2", "glm", "glm4"}  # unless the config says tied
+
+
 class Model:
     """config.json and the weights of a folder; `config` may be given to ask what another setting would give."""
-
-    PREFIX = {"llama": "model.", "mistral": "model.", "gpt2": "transformer.", "gpt_neox": "gpt_neox."}
 
     def __init__(self, folder, config=None):
         folder = pathlib.Path(folder)
@@ -160,7 +176,7 @@ class Model:
         self.tensors = {}
         for file in sorted(folder.glob("model*.safetensors")):
             for name, tensor in read_safetensors(file).items():
-                self.tensors[name.removeprefix(self.PREFIX[self.family])] = tensor
+                self.tensors[name.removeprefix(PREFIX[self.family])] = tensor
 
     def get(self, *keys, default=None):
         """The first of several spellings that the config has."""
@@ -168,24 +184,26 @@ class Model:
 
     def linear(self, name, x):
         weight, bias = self.tensors[name + ".weight"], self.tensors.get(name + ".bias", 0.0)
-        return x @ (weight if self.family == "gpt2" else weight.T) + bias
+        return x @ (weight if self.family in ("gpt2", "openai-gpt") else weight.T) + bias
 
     def layer_norm(self, name, x):
         eps = self.get("layer_norm_epsilon", "layer_norm_eps", default=1e-5)
         x = x - x.mean(axis=-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
-        return x * self.tensors[name + ".weight"] + self.tensors[name + ".bias"]
+        return x * self.tensors.get(name + ".weight", 1.0) + self.tensors.get(name + ".bias", 0.0)
 
     def rms_norm(self, name, x):
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.config["rms_norm_eps"])
         return x * self.tensors[name + ".weight"]
 
     def logprobs(self, ids):
-        hidden = {"gpt2": self.gpt2, "gpt_neox": self.gpt_neox}.get(self.family, self.llama)(ids)
-        tied = self.get("tie_word_embeddings", default=self.family == "gpt2")
-        embedding = {"gpt2": "wte", "gpt_neox": "embed_in"}.get(self.family, "embed_tokens")
+        own = {"gpt2": self.gpt2, "gpt_neox": self.gpt_neox, "llama": self.llama, "mistral": self.llama}
+        hidden = own[self.family](ids) if self.family in own else families.HIDDEN[self.family](self, ids)
+        tied = self.get("tie_word_embeddings", default=self.family not in UNTIED)
+        names = ("wte", "embed_in", "embed_tokens", "word_embeddings", "decoder.embed_tokens", "tokens_embed")
+        embedding = next(name for name in names if name + ".weight" in self.tensors)
         head = embedding if tied else "embed_out" if self.family == "gpt_neox" else "lm_head"
-        return log_softmax(hidden @ self.tensors[head + ".weight"].T)
+        return log_softmax(hidden @ self.tensors[head + ".weight"].T + self.tensors.get("lm_head.bias", 0.0))
 
     def llama(self, ids):
         config, act = self.config, ACTIVATIONS[self.config["hidden_act"]]
@@ -234,3 +252,6 @@ class Model:
             n = self.layer_norm(at + "post_attention_layernorm", x if parallel else after)
             x = after + self.linear(at + "mlp.dense_4h_to_h", act(self.linear(at + "mlp.dense_h_to_4h", n)))
         return self.layer_norm("final_layer_norm", x)
+
+
+import reference_families as families  # noqa: E402  it needs the parts above

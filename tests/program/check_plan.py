@@ -21,12 +21,31 @@ LLAMA2_70B = llama_config(8192, 64, 8, 28672, 80, 32000, positions=4096, tied=Fa
 LLAMA3_8B = llama_config(4096, 32, 8, 14336, 32, 128256, positions=8192, tied=False)
 SMOLLM2_135M = llama_config(576, 9, 3, 1536, 30, 49152, positions=8192)
 
+FALCON_7B = {"model_type": "falcon", "hidden_size": 4544, "num_attention_heads": 71, "num_hidden_layers": 32,
+             "vocab_size": 65024, "multi_query": True, "parallel_attn": True, "bias": False, "alibi": False,
+             "new_decoder_architecture": False, "torch_dtype": "bfloat16"}
+FALCON_40B = {**FALCON_7B, "hidden_size": 8192, "num_attention_heads": 128, "num_hidden_layers": 60,
+              "num_kv_heads": 8, "new_decoder_architecture": True}
+BLOOM_176B = {"model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112,
+              "vocab_size": 250880, "torch_dtype": "bfloat16"}
+MPT_30B = {"model_type": "mpt", "d_model": 7168, "n_heads": 64, "n_layers": 48, "max_seq_len": 8192,
+           "vocab_size": 50432, "attn_config": {"alibi": True, "clip_qkv": None}, "torch_dtype": "bfloat16"}
+STARCODER = {"model_type": "gpt_bigcode", "n_embd": 6144, "n_head": 48, "n_layer": 40, "n_inner": 24576,
+             "n_positions": 8192, "vocab_size": 49152, "multi_query": True, "torch_dtype": "float32"}
+GPTJ_6B = {"model_type": "gptj", "n_embd": 4096, "n_head": 16, "n_layer": 28, "rotary_dim": 64, "vocab_size": 50400,
+           "torch_dtype": "float32"}
+
 # Config, parameters, ranks to plan for.
 REAL = {
     "llama2-70b": (LLAMA2_70B, 68_976_648_192, (1, 8)),
     "llama3-8b": (LLAMA3_8B, 8_030_261_248, (1, 2, 4, 8)),
     "smollm2-135m": (SMOLLM2_135M, 134_515_008, (1, 2, 3)),
-    "gpt2-xl": (GPT2_XL, 1_557_611_200, (1, 2, 4)),
+    "gpt2-xl": (GPT2_XL, 1_557_611_200, (1, 2, 4, 8)),
+    "falcon-7b": (FALCON_7B, 6_921_720_704, (1, 8)),
+    "falcon-40b": (FALCON_40B, 41_303_293_952, (1, 8)),
+    "bloom-176b": (BLOOM_176B, 176_247_271_424, (1, 8)),
+    "mpt-30b": (MPT_30B, 29_957_200_896, (1, 8)),
+    "starcoder": (STARCODER, 15_517_456_384, (1, 8)),
     "gpt-neox-20b": (NEOX_20B, 20_554_567_680, (1, 8)),
 }
 ITEM = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -87,12 +106,14 @@ class Plan(Case):
 
     def test_collectives(self):
         folder = TempFolder(type(self)).path
-        for name, config, per_layer in [("llama", LLAMA3_8B, 2), ("gpt2", GPT2_XL, 2), ("neox", NEOX_20B, 1)]:
+        for name, config, per_layer in [("llama", LLAMA3_8B, 2), ("gpt2", GPT2_XL, 2), ("neox", NEOX_20B, 1),
+                                        ("gptj", GPTJ_6B, 1), ("falcon7", FALCON_7B, 1), ("falcon40", FALCON_40B, 1),
+                                        ("bloom", BLOOM_176B, 2)]:
             (folder / name).mkdir()
             (folder / name / "config.json").write_text(json.dumps(config))
             text = self.good("plan", "--model", folder / name, "--tp", 4).out.decode()
             layers = config.get("num_hidden_layers", config.get("n_layer"))
-            hidden = config.get("hidden_size", config.get("n_embd"))
+            hidden = config.get("hidden_size", config.get("n_embd", config.get("n_embed")))
             steps, rate, outside, bytes_a_token = re.search(
                 r"all-reduces: (\d+) a step \(([\d.]+) a layer, (\d+) outside the layers\), (\d+) bytes a token",
                 text).groups()
