@@ -43,5 +43,5 @@ function(tsr_use_cuda target)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo --expt-relaxed-constexpr
                          -Xcompiler=-Wall,-Wextra$<$<BOOL:${TSR_WERROR}>:,-Werror>
                          $<$<BOOL:${TSR_WERROR}>:-Werror=all-warnings>>)
-  target_link_libraries(${target} PUBLIC CUDA::cudart_static ${CMAKE_DL_LIBS})
+  target_link_libraries(${target} PUBLIC CUDA::cudart_static stdc++ ${CMAKE_DL_LIBS})
 endfunction()

@@ -202,7 +202,7 @@ static tsr_status put_profile(const bench *b, tsr_text *t)
     for (int op = 0; op < TSR_OP_COUNT; op++) sum += seconds[op];
     for (int op = 0; op < TSR_OP_COUNT; op++)
         if (seconds[op] > 0)
-            TSR_TRY(tsr_text_format(t, "  %-12s %8.3f s  %5.1f %%\n", tsr_op_table[op].name, seconds[op],
+            TSR_TRY(tsr_text_format(t, "  %-16s %8.3f s  %5.1f %%\n", tsr_op_table[op].name, seconds[op],
                                     100 * seconds[op] / sum));
     return TSR_OK;
 }

@@ -178,8 +178,8 @@ static tsr_status put_totals(const plan *p, tsr_text *t)
         tsr_text_format(t, "\nlargest rank over the mean: %.3f\n", (double)most * p->ranks / (double)sum));
     return tsr_text_format(t,
                            "fused: %d groups of linears, %d residual additions with their norms, "
-                           "%d attentions with their rotations\n",
-                           p->fused.linears, p->fused.add_norms, p->fused.ropes);
+                           "%d of these with an all-reduce, %d attentions with their rotations\n",
+                           p->fused.linears, p->fused.add_norms, p->fused.reductions, p->fused.ropes);
 }
 
 static tsr_status write_table(const plan *p, tsr_text *t)

@@ -1,6 +1,7 @@
 /* fuse.c: the patterns of kernel injection. Each is one function over the node list of a graph. */
 #include "layers/fuse.h"
 #include "base/checked.h"
+#include "layers/fuse_reduce.h"
 
 #include <string.h>
 
@@ -189,5 +190,6 @@ tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report
     *report = (tsr_fuse_report){0};
     if (choice == TSR_KERNELS_REFERENCE) return TSR_OK;
     for (int i = 0; i < local->n_graphs; i++) TSR_TRY(fuse_graph(&local->graphs[i], report));
+    for (int i = 0; i < local->n_graphs; i++) tsr_fuse_reductions(&local->graphs[i], &report->reductions);
     return TSR_OK;
 }

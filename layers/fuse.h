@@ -6,6 +6,7 @@
  *             linear whose weight is the concatenation; their outputs become windows of its output
  *   add_norm  residual addition and the norm that reads the sum become one op with two outputs
  *   ropes     the rotation of q and of k becomes part of the attention that alone reads them
+ *   reduce    an all_reduce that an add_norm alone reads becomes one op with it (fuse_reduce.h)
  *
  * The result computes the same function, on the CPU bitwise the same. Local.
  * Errors: TSR_ERR_MEMORY.
@@ -25,6 +26,7 @@ typedef enum tsr_kernels_choice {
 typedef struct tsr_fuse_report {
     int linears, add_norms, ropes; /* ropes: attentions that do their own */
     int gated_linears;             /* on GPUs */
+    int reductions;                /* those of add_norms that became one with an all_reduce */
 } tsr_fuse_report;
 
 /* A pattern of GPUs, after tsr_fuse: a merged gate and up projection and the gate that alone reads it become one op, whose

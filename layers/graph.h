@@ -2,9 +2,9 @@
  *
  * A tsr_model owns weights (views, checkpoint/view.h), rope tables, cache layers and one or more named
  * graphs. A graph is a list of nodes in execution order; a node applies an op (layers/ops.h) to values and
- * weights and makes one value (add_norm: two). A value is a matrix: rows are symbolic (the tokens of a step,
- * or the rows selected for output), the columns are fixed. Nothing here knows ranks, devices, number formats
- * or memory: those are passes over the graph.
+ * weights and makes one value (add_norm, reduce_add_norm: two). A value is a matrix: rows are symbolic (the
+ * tokens of a step, or the rows selected for output), the columns are fixed. Nothing here knows ranks,
+ * devices, number formats or memory: those are passes over the graph.
  *
  * Building: the tsr_graph_* functions check shapes and append; they return the new value through `out`
  * (TSR_NONE on failure). The model owns everything reached from it; arrays move when they grow, so hold
@@ -56,7 +56,7 @@ typedef struct tsr_node {
     int n_inputs, n_weights, n_outputs;
     tsr_value in[TSR_MAX_INPUTS];
     tsr_weight weight[TSR_MAX_WEIGHTS]; /* linear: W, bias; norm: w, b. TSR_NONE where absent */
-    tsr_value out[2];                   /* add_norm: [0] the normed row, [1] the sum */
+    tsr_value out[2];                   /* add_norm, reduce_add_norm: [0] the normed row, [1] the sum */
     tsr_attrs attrs;
     int layer; /* transformer layer it belongs to, TSR_NONE outside: for people */
 } tsr_node;

@@ -52,6 +52,14 @@ static tsr_status print_attention(const tsr_attrs *a, tsr_text *t)
     return a->attention.window ? tsr_text_format(t, ", window %ld", a->attention.window) : TSR_OK;
 }
 
+static tsr_status print_norm(const tsr_attrs *a, tsr_text *t)
+{
+    TSR_TRY(tsr_text_format(t, " %s, eps %g", a->norm.kind == TSR_NORM_RMS ? "RMS" : "layer",
+                            (double)a->norm.eps));
+    if (a->norm.dealt) TSR_TRY(tsr_text_puts(t, ", rows dealt"));
+    return a->norm.whole_sum ? tsr_text_puts(t, ", sum whole") : TSR_OK;
+}
+
 static tsr_status print_attributes(const tsr_node *n, tsr_text *t)
 {
     const tsr_attrs *a = &n->attrs;
@@ -60,8 +68,8 @@ static tsr_status print_attributes(const tsr_node *n, tsr_text *t)
         return print_embed(a, t);
     case TSR_OP_NORM:
     case TSR_OP_ADD_NORM:
-        return tsr_text_format(t, " %s, eps %g", a->norm.kind == TSR_NORM_RMS ? "RMS" : "layer",
-                               (double)a->norm.eps);
+    case TSR_OP_REDUCE_ADD_NORM:
+        return print_norm(a, t);
     case TSR_OP_ACT:
     case TSR_OP_GATED:
     case TSR_OP_GATED_LINEAR:

@@ -11,6 +11,7 @@
 #include "base/dtype.h"
 #include "layers/ops.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* One sequence of a step. Its cached tokens lie in pages: token p is in page pages[p / page_tokens]. */
@@ -67,15 +68,45 @@ typedef struct tsr_operand {
  * job must make the same calls in the same order; within a rank every thread calls, with its number. A failure (lost
  * rank, deadline) is returned on every thread that sees it; the data is then undefined. */
 typedef struct tsr_comm tsr_comm;
+
+/* Rows that are summed over the ranks and then finished by a function of the caller's. */
+typedef struct tsr_row_job {
+    const float *x; /* [rows][cols], end to end: this rank's partial sums */
+    int64_t rows, cols;
+    bool dealt; /* a row may be finished by its owner alone; else every rank finishes every row */
+    /* Finishes a row of out[0] .. out[n_out - 1] from part[q], that row of rank q's partial sums. Row `row` of x is
+     * not needed after it, nor are rows of other owners after the call: outputs may lie over x. */
+    void (*finish)(const struct tsr_row_job *job, int64_t row, const float *const *part);
+    int n_out;
+    struct tsr_row_out {
+        float *data; /* [rows], ld floats apart, cols wide */
+        int64_t ld;
+        bool whole; /* rows of other owners are fetched from them */
+    } out[2];
+    const void *arg; /* finish's own */
+} tsr_row_job;
+
 typedef struct tsr_comm_ops {
     const char *name; /* "self", "mpi", "shm" */
     /* data[i] = sum over ranks; the same bits on every rank. Blocking. */
     int (*all_reduce)(tsr_comm *comm, float *data, int64_t n, int thread, int n_threads);
+    /* Whether reduce_rows is the way for such a job: the same answer on every rank. NULL: it never is. */
+    bool (*takes_rows)(const tsr_comm *comm, int64_t rows, int64_t cols, bool dealt);
+    /* Does the job; only where takes_rows says so. Blocking; failures as of all_reduce. Every thread calls with an
+     * equal job; finish runs on any of them. */
+    int (*reduce_rows)(tsr_comm *comm, const tsr_row_job *job, int thread, int n_threads);
 } tsr_comm_ops;
 struct tsr_comm {
     const tsr_comm_ops *ops;
     int rank, size;
 };
+
+/* The rows [*begin, *end) that a rank owns where rows are dealt. */
+static inline void tsr_row_owner(int64_t rows, int rank, int size, int64_t *begin, int64_t *end)
+{
+    *begin = rows * rank / size;
+    *end = rows * (rank + 1) / size;
+}
 
 typedef struct tsr_call tsr_call;
 
@@ -99,7 +130,7 @@ struct tsr_call {
     const tsr_weight_data *weight[2]; /* NULL where absent */
     tsr_attrs attrs;
     const tsr_cache_data *cache; /* attention */
-    tsr_comm *comm;              /* all_reduce */
+    tsr_comm *comm;              /* collectives */
     void *shared;                /* scratch of the call shared by its threads, shared_bytes(op) long */
 };
 

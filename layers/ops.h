@@ -12,7 +12,17 @@
  *   ROWWISE      needs the whole row: R -> R
  *   PER_HEAD     acts within heads: S in whole heads -> S, R -> R
  *   SELECT       picks rows: any layout -> the same
- *   COLLECTIVE   inserted by the shard pass, never by a model
+ *   COLLECTIVE   sums over the ranks: inserted by the shard pass (all_reduce) or made of that by layers/fuse, never by
+ *                a model
+ *
+ * reduce_add_norm: in[0] = x, this rank's partial sum; in[1] = r, the residual. For every row
+ *     out[1] = r + (sum of x over the ranks, in rank order);  out[0] = norm(out[1])
+ * and out[0] is whole on every rank, the same bits. How the work is split is the backend's choice, within what two
+ * attributes say. Not `dealt`: r is whole on every rank, and so is out[1]. `dealt`: in steps that are large enough a
+ * row may be summed and normed by one rank alone, its owner (tsr_row_owner, kernel.h); then r is right in the rank's
+ * own rows at least, and out[1] need be right in those alone, unless `whole_sum` asks for all rows everywhere. Which
+ * steps are large enough may depend on rows, columns and ranks and on nothing else, so that all dealt ops of a step
+ * that share a residual agree. x is used up; an output may lie over the input of the same number.
  */
 #ifndef TSR_LAYERS_OPS_H
 #define TSR_LAYERS_OPS_H
@@ -35,7 +45,8 @@
     X(ALL_REDUCE, all_reduce, 1, 1, 0, 0, 1, COLLECTIVE) /* out = sum of x over the ranks, in place       */ \
     X(ADD_NORM, add_norm, 2, 2, 0, 2, 1, ROWWISE)     /* sum = a + b; out = norm(sum): made by layers/fuse */ \
     X(GATED_LINEAR, gated_linear, 1, 1, 1, 2, 3, LINEAR) /* out = f(x Wg^T + bg) * (x Wu^T + bu); W = [Wg; Wu],
-                                                            b = [bg; bu]: made by layers/fuse             */
+                                                            b = [bg; bu]: made by layers/fuse             */ \
+    X(REDUCE_ADD_NORM, reduce_add_norm, 2, 2, 0, 2, 2, COLLECTIVE) /* all_reduce and add_norm in one: above */
 /* clang-format on */
 
 typedef enum tsr_op {
@@ -115,7 +126,8 @@ typedef struct tsr_attrs {
         struct {
             tsr_norm_kind kind;
             float eps;
-        } norm; /* also add_norm */
+            bool dealt, whole_sum; /* reduce_add_norm */
+        } norm;                    /* also add_norm, reduce_add_norm */
         struct {
             tsr_activation kind;
         } act; /* also gated, gated_linear */

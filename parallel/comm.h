@@ -2,18 +2,20 @@
  *
  * Three implementations, chosen by where the ranks are; all give the same bits on every rank:
  *   self  one rank: nothing to do.
- *   shm   all ranks on one node: shared memory (comm_shm.c). Sums in rank order, whatever the size.
+ *   shm   all ranks on one node: shared memory (comm_shm.c). Sums in rank order, whatever the size. Alone in
+ *         taking rows (reduce_rows, comm_shm_rows.c); elsewhere the op does an all-reduce and then the rest.
  *   mpi   several nodes, or no shared memory to be had: MPI_Iallreduce (comm_mpi.c). MPI requires that all
  *         ranks get identical results (MPI 3.1, 5.9.6); the order of summation is the library's.
  * Within a node of a job over several nodes shared memory is not used yet.
  *
- * Threads: every thread of a rank calls ops->all_reduce with its own number. All of them must have met in a
- * barrier between writing `data` and the call, and must meet in one between the call and reading `data` or
- * the next call: the barrier that follows every kernel phase does both. The number of threads of a rank
+ * Threads: every thread of a rank calls ops->all_reduce or ops->reduce_rows with its own number. All of them
+ * must have met in a barrier between writing `data` and the call, and must meet in one between the call and
+ * reading `data` or the next call: the barrier that follows every kernel phase does both. The number of threads of a rank
  * stays the same for the life of the comm; ranks may have different numbers of threads. `mpi` works on
  * thread 0 alone, which must be a thread that may call MPI (world.h).
  *
- * Failure: TSR_ERR_RANK_LOST ("rank 1 (pid 4711) is gone, found in all-reduce number 123") or
+ * Failure, of either call (both count as all-reduces): TSR_ERR_RANK_LOST ("rank 1 (pid 4711) is gone, found
+ * in all-reduce number 123") or
  * TSR_ERR_DEADLINE (with the ranks that had not arrived, as far as they are on this node). It is final:
  * every later call returns it at once, on every thread.
  */

@@ -16,33 +16,17 @@
  */
 #include "base/checked.h"
 #include "base/memory.h"
-#include "parallel/affinity.h"
-#include "parallel/comm_internal.h"
+#include "parallel/comm_shm.h"
 
 #include <string.h>
 
 enum {
-    LANES = 16,
-    LANE_FLOATS = 4096,     /* a lane is not worth its flag below this */
-    GRAIN = 16,             /* floats of a cache line */
-    SLOT_BYTES = 256 << 10, /* of one buffer; all lanes together */
-    LEAST_SLOT = LANES * GRAIN * 4,
+    SLOT_BYTES = 1 << 20,    /* of one buffer; all lanes together */
+    PIECE_BYTES = 256 << 10, /* of a vector in one round; all lanes together */
+    LEAST_SLOT = TSR_SHM_LANES * TSR_SHM_GRAIN * 4,
     SCATTER_FLOATS = 4096, /* from here on with three ranks and more */
     BLOCK = 256            /* floats summed at a time */
 };
-
-/* Counters of one thread; threads never share a line. */
-typedef struct thread_state {
-    _Alignas(TSR_CHANNEL_LINE) uint64_t round;
-    uint64_t number;
-} thread_state;
-
-typedef struct shm_comm {
-    tsr_comm_base base;
-    tsr_channel *channel;
-    int rank, size;
-    thread_state threads[TSR_MAX_THREADS];
-} shm_comm;
 
 /* How a vector is cut. The last lanes and pieces may be short or empty. */
 typedef struct cut {
@@ -52,13 +36,14 @@ typedef struct cut {
     bool scattered;
 } cut;
 
-static cut cut_vector(const shm_comm *c, int64_t n)
+static cut cut_vector(const tsr_shm_comm *c, int64_t n)
 {
     cut k;
-    k.lanes = (int)tsr_max(1, tsr_min(n / LANE_FLOATS, LANES));
-    k.lane = tsr_round_up((n + k.lanes - 1) / k.lanes, GRAIN);
-    k.room = c->channel->slot_bytes / (int64_t)sizeof(float) / k.lanes / GRAIN * GRAIN;
-    k.piece = tsr_min(k.lane, k.room);
+    k.lanes = (int)tsr_max(1, tsr_min(n / TSR_SHM_LANE_FLOATS, TSR_SHM_LANES));
+    k.lane = tsr_round_up((n + k.lanes - 1) / k.lanes, TSR_SHM_GRAIN);
+    k.room = c->channel->slot_bytes / (int64_t)sizeof(float) / k.lanes / TSR_SHM_GRAIN * TSR_SHM_GRAIN;
+    k.piece = tsr_min(tsr_min(k.lane, k.room),
+                      tsr_round_up(PIECE_BYTES / (int64_t)sizeof(float) / k.lanes, TSR_SHM_GRAIN));
     k.pieces = k.piece ? (k.lane + k.piece - 1) / k.piece : 0;
     k.scattered = c->size > 2 && n >= SCATTER_FLOATS;
     return k;
@@ -84,24 +69,13 @@ static work work_of(const cut *k, float *data, int64_t n, int lane, int64_t piec
                   .round = round};
 }
 
-static float *slot(const shm_comm *c, int rank, const work *w)
+static float *slot(const tsr_shm_comm *c, int rank, const work *w)
 {
     return (float *)tsr_channel_slot(c->channel, rank, w->round) + w->at;
 }
 
-/* Stages of a round: 2r - 1 "my piece is there", 2r "I have come as far as this round goes". */
-static uint64_t first_stage(const work *w)
-{
-    return 2 * w->round - 1;
-}
-
-static uint64_t last_stage(const work *w)
-{
-    return 2 * w->round;
-}
-
 /* out[i] = the sum over ranks, in rank order, of the slots' elements begin + i; out may be one of them. */
-static void sum_slots(const shm_comm *c, const work *w, int64_t begin, int64_t n, float *out)
+static void sum_slots(const tsr_shm_comm *c, const work *w, int64_t begin, int64_t n, float *out)
 {
     for (int64_t i = 0; i < n; i += BLOCK) {
         float sum[BLOCK];
@@ -121,15 +95,16 @@ static void add_other(float *restrict data, const float *restrict other, int64_t
     for (int64_t i = 0; i < n; i++) data[i] += other[i];
 }
 
-static void offer(shm_comm *c, const work *w, bool scattered)
+static void offer(tsr_shm_comm *c, const work *w, bool scattered)
 {
     memcpy(slot(c, c->rank, w), w->data, (size_t)w->n * sizeof(float));
-    tsr_channel_publish(c->channel, w->lane, scattered ? first_stage(w) : last_stage(w));
+    tsr_channel_publish(c->channel, w->lane,
+                        scattered ? tsr_shm_first_stage(w->round) : tsr_shm_last_stage(w->round));
 }
 
-static tsr_status finish_direct(shm_comm *c, const work *w, tsr_patience *p)
+static tsr_status finish_direct(tsr_shm_comm *c, const work *w, tsr_patience *p)
 {
-    TSR_TRY(tsr_channel_await_all(c->channel, w->lane, last_stage(w), p));
+    TSR_TRY(tsr_channel_await_all(c->channel, w->lane, tsr_shm_last_stage(w->round), p));
     if (c->size == 2)
         add_other(w->data, slot(c, !c->rank, w), w->n);
     else
@@ -138,43 +113,43 @@ static tsr_status finish_direct(shm_comm *c, const work *w, tsr_patience *p)
 }
 
 /* The part of a piece that rank q sums. */
-static void part_of(const shm_comm *c, const work *w, int q, int64_t *begin, int64_t *end)
+static void part_of(const tsr_shm_comm *c, const work *w, int q, int64_t *begin, int64_t *end)
 {
-    int64_t lines = (w->n + GRAIN - 1) / GRAIN;
-    *begin = tsr_min(lines * q / c->size * GRAIN, w->n);
-    *end = tsr_min(lines * (q + 1) / c->size * GRAIN, w->n);
+    int64_t lines = (w->n + TSR_SHM_GRAIN - 1) / TSR_SHM_GRAIN;
+    *begin = tsr_min(lines * q / c->size * TSR_SHM_GRAIN, w->n);
+    *end = tsr_min(lines * (q + 1) / c->size * TSR_SHM_GRAIN, w->n);
 }
 
-static tsr_status sum_own_part(shm_comm *c, const work *w, tsr_patience *p)
+static tsr_status sum_own_part(tsr_shm_comm *c, const work *w, tsr_patience *p)
 {
     int64_t begin, end;
-    TSR_TRY(tsr_channel_await_all(c->channel, w->lane, first_stage(w), p));
+    TSR_TRY(tsr_channel_await_all(c->channel, w->lane, tsr_shm_first_stage(w->round), p));
     part_of(c, w, c->rank, &begin, &end);
     float *own = slot(c, c->rank, w) + begin;
     sum_slots(c, w, begin, end - begin, own);
-    tsr_channel_publish(c->channel, w->lane, last_stage(w));
+    tsr_channel_publish(c->channel, w->lane, tsr_shm_last_stage(w->round));
     memcpy(w->data + begin, own, (size_t)(end - begin) * sizeof *own);
     return TSR_OK;
 }
 
 /* Begins with the next rank, so that not all read from the same one at once. */
-static tsr_status fetch_parts(shm_comm *c, const work *w, tsr_patience *p)
+static tsr_status fetch_parts(tsr_shm_comm *c, const work *w, tsr_patience *p)
 {
     for (int step = 1; step < c->size; step++) {
         int q = (c->rank + step) % c->size;
         int64_t begin, end;
-        TSR_TRY(tsr_channel_await(c->channel, q, w->lane, last_stage(w), p));
+        TSR_TRY(tsr_channel_await(c->channel, q, w->lane, tsr_shm_last_stage(w->round), p));
         part_of(c, w, q, &begin, &end);
         memcpy(w->data + begin, slot(c, q, w) + begin, (size_t)(end - begin) * sizeof(float));
     }
     return TSR_OK;
 }
 
-typedef tsr_status (*lane_step)(shm_comm *c, const work *w, tsr_patience *p);
+typedef tsr_status (*lane_step)(tsr_shm_comm *c, const work *w, tsr_patience *p);
 
 /* One round: all lanes of this thread take each step before any takes the next, so that waits overlap. */
-static tsr_status run_round(shm_comm *c, const cut *k, float *data, int64_t n, int64_t piece, uint64_t round,
-                            int thread, int n_threads, tsr_patience *p)
+static tsr_status run_round(tsr_shm_comm *c, const cut *k, float *data, int64_t n, int64_t piece,
+                            uint64_t round, int thread, int n_threads, tsr_patience *p)
 {
     static const lane_step direct[] = {finish_direct, NULL}, scattered[] = {sum_own_part, fetch_parts, NULL};
     for (int lane = thread; lane < k->lanes; lane += n_threads) {
@@ -189,15 +164,23 @@ static tsr_status run_round(shm_comm *c, const cut *k, float *data, int64_t n, i
     return TSR_OK;
 }
 
-static int all_reduce(tsr_comm *comm, float *data, int64_t n, int thread, int n_threads)
+tsr_status tsr_shm_begin(tsr_shm_comm *c, int thread, tsr_shm_thread **own, tsr_patience *patience)
 {
-    shm_comm *c = (shm_comm *)comm;
-    if (atomic_load_explicit(&c->base.failed, memory_order_relaxed)) return tsr_comm_status(comm);
+    if (atomic_load_explicit(&c->base.failed, memory_order_relaxed)) return tsr_comm_status(&c->base.comm);
     if (thread < 0 || thread >= TSR_MAX_THREADS)
         return tsr_comm_fail(&c->base, tsr_fail(TSR_ERR_INTERNAL, "all-reduce: thread %d", thread));
-    thread_state *own = &c->threads[thread];
+    *own = &c->threads[thread];
+    *patience = tsr_comm_patience(&c->base, ++(*own)->number);
+    return TSR_OK;
+}
+
+static int all_reduce(tsr_comm *comm, float *data, int64_t n, int thread, int n_threads)
+{
+    tsr_shm_comm *c = (tsr_shm_comm *)comm;
+    tsr_shm_thread *own;
+    tsr_patience p;
+    TSR_TRY(tsr_shm_begin(c, thread, &own, &p));
     cut k = cut_vector(c, n);
-    tsr_patience p = tsr_comm_patience(&c->base, ++own->number);
     for (int64_t piece = 0; piece < k.pieces; piece++) {
         tsr_status status = run_round(c, &k, data, n, piece, ++own->round, thread, n_threads, &p);
         if (status != TSR_OK) return tsr_comm_fail(&c->base, status);
@@ -205,13 +188,16 @@ static int all_reduce(tsr_comm *comm, float *data, int64_t n, int thread, int n_
     return TSR_OK;
 }
 
-static const tsr_comm_ops ops = {.name = "shm", .all_reduce = all_reduce};
+static const tsr_comm_ops ops = {.name = "shm",
+                                 .all_reduce = all_reduce,
+                                 .takes_rows = tsr_shm_takes_rows,
+                                 .reduce_rows = tsr_shm_reduce_rows};
 
 /* Making ------------------------------------------------------------------------------------------------ */
 
 static void destroy(tsr_comm_base *base)
 {
-    shm_comm *c = (shm_comm *)base;
+    tsr_shm_comm *c = (tsr_shm_comm *)base;
     tsr_channel_destroy(&c->channel, base->world && base->world->broken);
     tsr_free_large(c, sizeof *c);
 }
@@ -221,12 +207,12 @@ static tsr_status create_over(tsr_channel *channel, tsr_world *world, const tsr_
                               tsr_comm **out)
 {
     void *memory;
-    tsr_status status = tsr_alloc_large(sizeof(shm_comm), "a communicator", &memory);
+    tsr_status status = tsr_alloc_large(sizeof(tsr_shm_comm), "a communicator", &memory);
     if (status != TSR_OK) {
         tsr_channel_destroy(&channel, true);
         return status;
     }
-    shm_comm *c = memory;
+    tsr_shm_comm *c = memory;
     tsr_comm_base_init(&c->base, &ops, world, options);
     c->base.destroy = destroy;
     c->base.comm.rank = c->rank = channel->rank;
@@ -238,14 +224,14 @@ static tsr_status create_over(tsr_channel *channel, tsr_world *world, const tsr_
 
 int64_t tsr_comm_shm_part_bytes(int64_t slot_bytes)
 {
-    return tsr_channel_part_bytes(LANES, slot_bytes);
+    return tsr_channel_part_bytes(TSR_SHM_LANES, slot_bytes);
 }
 
 tsr_status tsr_comm_shm_over(int rank, int size, int64_t slot_bytes, void *const *parts,
                              const tsr_comm_options *options, tsr_comm **out)
 {
     tsr_channel *channel;
-    TSR_TRY(tsr_channel_join(rank, size, LANES, slot_bytes, parts, &channel));
+    TSR_TRY(tsr_channel_join(rank, size, TSR_SHM_LANES, slot_bytes, parts, &channel));
     return create_over(channel, NULL, options, out);
 }
 
@@ -258,6 +244,6 @@ static int64_t slot_for(const tsr_comm_options *options)
 tsr_status tsr_comm_shm_create(tsr_world *world, const tsr_comm_options *options, tsr_comm **out)
 {
     tsr_channel *channel;
-    TSR_TRY(tsr_channel_create(world->node, LANES, slot_for(options), world->peers, &channel));
+    TSR_TRY(tsr_channel_create(world->node, TSR_SHM_LANES, slot_for(options), world->peers, &channel));
     return create_over(channel, world, options, out);
 }

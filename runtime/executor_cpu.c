@@ -162,6 +162,11 @@ static void note_failure(run_job *job, int failure, long long call)
     atomic_store(&job->failed_at, call);
 }
 
+static bool is_collective(tsr_op op)
+{
+    return tsr_op_table[op].shard == TSR_SHARD_COLLECTIVE;
+}
+
 /* Every thread runs every call; barriers between phases keep them together. A failure is noted before the
  * barrier of its call, so behind that barrier all threads know of it and leave at that call; one that has
  * hurried on to the next call and fails there is told apart by the number. */
@@ -182,7 +187,7 @@ static void run_calls(void *arg, int thread, int n_threads)
             if (n_threads > 1) tsr_pool_barrier(e->options.pool);
         }
         if (measure) e->profile[c->op] += tsr_now() - start;
-        if (c->op == TSR_OP_ALL_REDUCE && atomic_load(&job->failed_at) <= i) return;
+        if (is_collective(c->op) && atomic_load(&job->failed_at) <= i) return;
     }
 }
 

@@ -34,39 +34,48 @@ static void resolve_windows(const tsr_graph *g, life *l)
     }
 }
 
-static bool works_in_place(tsr_op op)
+/* May output `out` of an op lie over its input `in`? */
+static bool works_in_place(tsr_op op, int out, int in)
 {
     switch (op) {
     case TSR_OP_ADD:
+        return true;
+    case TSR_OP_ADD_NORM:
+        return out == 1;
+    case TSR_OP_REDUCE_ADD_NORM:
+        return out == in;
     case TSR_OP_ACT:
     case TSR_OP_CLAMP:
     case TSR_OP_GATED:
     case TSR_OP_ROPE:
     case TSR_OP_NORM:
     case TSR_OP_ALL_REDUCE:
-        return true;
+        return in == 0;
     default:
         return false;
+    }
+}
+
+static void share_output(const tsr_graph *g, life *l, int64_t i, int which)
+{
+    const tsr_node *n = &g->nodes[i];
+    tsr_value out = n->out[which];
+    for (int k = 0; k < n->n_inputs && l[out].root == out; k++) {
+        tsr_value in = n->in[k];
+        if (!works_in_place(n->op, which, k) || l[in].dies != i) continue;
+        if (g->values[in].cols != g->values[out].cols) continue;
+        tsr_value root = l[in].root;
+        l[out].root = root;
+        l[out].shift = l[in].shift;
+        l[root].dies = tsr_max(l[root].dies, l[out].dies);
     }
 }
 
 /* Lets outputs take the place of an input that dies at their node. */
 static void share_in_place(const tsr_graph *g, life *l)
 {
-    for (int64_t i = 0; i < g->n_nodes; i++) {
-        const tsr_node *n = &g->nodes[i];
-        if (!works_in_place(n->op)) continue;
-        int candidates = n->op == TSR_OP_ADD ? 2 : 1;
-        tsr_value out = n->out[0];
-        for (int k = 0; k < candidates && l[out].root == out; k++) {
-            tsr_value in = n->in[k];
-            if (l[in].dies != i || g->values[in].cols != g->values[out].cols) continue;
-            tsr_value root = l[in].root;
-            l[out].root = root;
-            l[out].shift = l[in].shift;
-            l[root].dies = tsr_max(l[root].dies, l[out].dies);
-        }
-    }
+    for (int64_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].n_outputs; k++) share_output(g, l, i, k);
 }
 
 typedef struct placer {

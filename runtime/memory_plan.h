@@ -1,9 +1,9 @@
 /* memory_plan.h: where every value of a graph lies in one activation arena, planned once by liveness.
  *
  * A value lives from the node that makes it to the last one that reads it. Values whose lives do not overlap
- * may share memory; ops that work in place write over their first input when nobody needs it again
- * (all_reduce always does); windows lie inside their parents. Offsets are in floats, for steps of up to
- * max_tokens tokens and max_rows output rows. Local. Errors: TSR_ERR_MEMORY; TSR_ERR_CAPACITY if the arena
+ * may share memory; ops that can write over an input do when nobody needs it again (all_reduce and
+ * reduce_add_norm always do over their first); windows lie inside their parents. Offsets are in floats, for
+ * steps of up to max_tokens tokens and max_rows output rows. Local. Errors: TSR_ERR_MEMORY; TSR_ERR_CAPACITY if the arena
  * would exceed 2^62 bytes.
  */
 #ifndef TSR_RUNTIME_MEMORY_PLAN_H

@@ -98,7 +98,8 @@ check_calls() {
             sub(/\/\*.*/, "", code)
             if (code ~ /^ +\*/) next
             breach(overruns, "knows no bounds")
-            breach(runs, "runs what it is told")
+            # The one file that opens libraries opens those of a fixed list.
+            if (FILENAME != "layers/cuda/libraries.c") breach(runs, "runs what it is told")
             if (FILENAME !~ /^launch\// && FILENAME != "parallel/world_abort.c") breach(ends, "ends the process")
         }'
 }

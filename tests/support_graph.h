@@ -148,16 +148,24 @@ static inline void plain_norm_row(plain_run *run, int rank, const tsr_node *n, c
     for (int64_t c = 0; c < cols; c++) out[c] = (x[c] - mean) * scale * (w ? w[c] : 1) + (b ? b[c] : 0);
 }
 
-/* norm, and add_norm, which also gives the sum. */
-static inline void plain_norm(plain_run *run, int rank, const tsr_node *n)
+/* The input of a norm: the row, for add_norm with the residual, for reduce_add_norm of all ranks. */
+static inline double plain_norm_input(const plain_run *run, int rank, int64_t node, int t, int64_t c)
 {
+    const tsr_node *n = &run->graphs[rank]->nodes[node];
+    double sum = n->op == TSR_OP_NORM ? 0 : plain_row(run, rank, n->in[1], t)[c];
+    if (n->op != TSR_OP_REDUCE_ADD_NORM) return sum + plain_row(run, rank, n->in[0], t)[c];
+    for (int r = 0; r < run->n_ranks; r++) sum += plain_row(run, r, run->graphs[r]->nodes[node].in[0], t)[c];
+    return sum;
+}
+
+/* norm, add_norm and reduce_add_norm; the latter two also give the sum. */
+static inline void plain_norm(plain_run *run, int rank, int64_t node)
+{
+    const tsr_node *n = &run->graphs[rank]->nodes[node];
     int64_t cols = run->graphs[rank]->values[n->in[0]].cols;
     double *sum = plain_alloc(cols, sizeof *sum);
     for (int t = 0; t < run->n_tokens; t++) {
-        for (int64_t c = 0; c < cols; c++) {
-            sum[c] = plain_row(run, rank, n->in[0], t)[c];
-            if (n->op == TSR_OP_ADD_NORM) sum[c] += plain_row(run, rank, n->in[1], t)[c];
-        }
+        for (int64_t c = 0; c < cols; c++) sum[c] = plain_norm_input(run, rank, node, t, c);
         plain_norm_row(run, rank, n, sum, plain_row(run, rank, n->out[0], t), cols);
         if (n->n_outputs > 1) memcpy(plain_row(run, rank, n->out[1], t), sum, (size_t)cols * sizeof *sum);
     }
@@ -176,7 +184,7 @@ static inline void plain_rope(plain_run *run, int rank, const tsr_node *n)
         for (int h = 0; h < n->attrs.rope.heads; h++) {
             const double *x = plain_row(run, rank, n->in[0], t) + h * head_dim;
             double *out = plain_row(run, rank, n->out[0], t) + h * head_dim;
-            memcpy(out, x, (size_t)head_dim * sizeof *x);
+            memmove(out, x, (size_t)head_dim * sizeof *x);
             for (int i = 0; i < half; i++) {
                 int a = halves ? i : 2 * i, b = halves ? i + half : 2 * i + 1;
                 double first = x[a], second = x[b];
@@ -232,8 +240,24 @@ static inline void plain_attend(const plain_run *run, int rank, const tsr_node *
             out[i] += score[j] / total * (plain_row(run, rank, n->in[2], j) + kv * e)[i];
 }
 
+/* The rotation that fusion made part of an attention: over q and k themselves. */
+static inline void plain_rotate_input(plain_run *run, int rank, const tsr_node *n, int input, int heads)
+{
+    tsr_node rope = {.op = TSR_OP_ROPE, .in = {n->in[input]}, .out = {n->in[input]}};
+    rope.attrs.rope.heads = heads;
+    rope.attrs.rope.head_dim = n->attrs.attention.head_dim;
+    rope.attrs.rope.rotary_dim = n->attrs.attention.rotary_dim;
+    rope.attrs.rope.style = n->attrs.attention.style;
+    rope.attrs.rope.rope = n->attrs.attention.rope;
+    plain_rope(run, rank, &rope);
+}
+
 static inline void plain_attention(plain_run *run, int rank, const tsr_node *n)
 {
+    if (n->attrs.attention.rotary_dim > 0) {
+        plain_rotate_input(run, rank, n, 0, n->attrs.attention.heads);
+        plain_rotate_input(run, rank, n, 1, n->attrs.attention.kv_heads);
+    }
     double *score = plain_alloc(run->n_tokens, sizeof *score);
     for (int t = 0; t < run->n_tokens; t++)
         for (int h = 0; h < n->attrs.attention.heads; h++) plain_attend(run, rank, n, t, h, score);
@@ -287,7 +311,8 @@ static inline void plain_node(plain_run *run, int rank, int64_t node)
         break;
     case TSR_OP_NORM:
     case TSR_OP_ADD_NORM:
-        plain_norm(run, rank, n);
+    case TSR_OP_REDUCE_ADD_NORM:
+        plain_norm(run, rank, node);
         break;
     case TSR_OP_ROPE:
         plain_rope(run, rank, n);

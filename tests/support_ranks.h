@@ -8,6 +8,7 @@
 #include "parallel/shard.h"
 #include "runtime/executor.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,8 @@ typedef struct rank_team {
     int n;
     pthread_barrier_t barrier;
     const float *vector[MAX_TEST_RANKS];
-    long calls;
+    const tsr_row_job *job[MAX_TEST_RANKS];
+    long calls, dealt;
 } rank_team;
 
 static int team_all_reduce(tsr_comm *comm, float *data, int64_t n, int thread, int n_threads)
@@ -45,7 +47,56 @@ static int team_all_reduce(tsr_comm *comm, float *data, int64_t n, int thread, i
     return TSR_OK;
 }
 
-static const tsr_comm_ops team_ops = {"threads", team_all_reduce};
+static bool team_takes_rows(const tsr_comm *comm, int64_t rows, int64_t cols, bool dealt)
+{
+    (void)comm, (void)rows, (void)cols, (void)dealt;
+    return true;
+}
+
+/* What a rank leaves undone must not matter: it becomes NaN, or comes from the owner where it must be whole. */
+static void team_complete(const rank_team *team, const tsr_row_job *job, int64_t row, int owner)
+{
+    for (int o = 0; o < job->n_out; o++) {
+        float *to = job->out[o].data + row * job->out[o].ld;
+        const struct tsr_row_out *from = &team->job[owner]->out[o];
+        for (int64_t c = 0; c < job->cols; c++)
+            to[c] = job->out[o].whole ? from->data[row * from->ld + c] : NAN;
+    }
+}
+
+/* Deals rows whenever it is allowed, however few. */
+static int team_reduce_rows(tsr_comm *comm, const tsr_row_job *job, int thread, int n_threads)
+{
+    rank_team *team = ((thread_comm *)comm)->team;
+    int64_t floats = job->rows * job->cols, first = 0, end = job->rows;
+    (void)thread, (void)n_threads;
+    float *copy = malloc((size_t)(floats + 1) * sizeof *copy); /* outputs may lie over x */
+    memcpy(copy, job->x, (size_t)floats * sizeof *copy);
+    team->vector[comm->rank] = copy;
+    team->job[comm->rank] = job;
+    pthread_barrier_wait(&team->barrier);
+    if (job->dealt) tsr_row_owner(job->rows, comm->rank, team->n, &first, &end);
+    for (int64_t row = first; row < end; row++) {
+        const float *part[MAX_TEST_RANKS];
+        for (int r = 0; r < team->n; r++) part[r] = team->vector[r] + row * job->cols;
+        job->finish(job, row, part);
+    }
+    pthread_barrier_wait(&team->barrier);
+    for (int q = 0; q < team->n && job->dealt; q++) {
+        tsr_row_owner(job->rows, q, team->n, &first, &end);
+        for (int64_t row = first; row < end && q != comm->rank; row++) team_complete(team, job, row, q);
+    }
+    free(copy);
+    if (comm->rank == 0) team->calls++, team->dealt += job->dealt;
+    pthread_barrier_wait(&team->barrier);
+    return TSR_OK;
+}
+
+static const tsr_comm_ops team_ops = {.name = "threads", .all_reduce = team_all_reduce},
+                          team_row_ops = {.name = "threads by rows",
+                                          .all_reduce = team_all_reduce,
+                                          .takes_rows = team_takes_rows,
+                                          .reduce_rows = team_reduce_rows};
 
 /* One prompt, run by n ranks in chunks of at most `chunk` tokens; logits of every token. */
 typedef struct rank_run {
@@ -53,12 +104,14 @@ typedef struct rank_run {
     int n_ranks, chunk;
     tsr_kernels_choice kernels;
     tsr_dtype dtype;
+    bool by_rows; /* the communicator takes rows, and deals them */
     int n_tokens;
     const int32_t *ids; /* [n_tokens] */
     int64_t vocabulary; /* out */
     float *logits;      /* out: [n_tokens][vocabulary]; free it */
-    long reductions;    /* out */
-    char error[512];    /* out: "" if all went well */
+    long reductions;    /* out; dealt: those whose rows were dealt */
+    long dealt;
+    char error[512]; /* out: "" if all went well */
 } rank_run;
 
 typedef struct rank_thread {
@@ -114,7 +167,7 @@ static tsr_status run_rank(rank_thread *t)
     tsr_pool *pool = NULL;
     tsr_executor *e = NULL;
     tsr_fuse_report report;
-    thread_comm comm = {{&team_ops, t->rank, run->n_ranks}, t->team};
+    thread_comm comm = {{run->by_rows ? &team_row_ops : &team_ops, t->rank, run->n_ranks}, t->team};
     tsr_status status;
     TSR_TRY_OUT(tsr_model_from_dir(run->model_dir, &model));
     TSR_TRY_OUT(tsr_source_open(run->model_dir, &source));
@@ -174,6 +227,7 @@ static void run_ranks(rank_run *run)
     for (int r = 0; r < run->n_ranks; r++) pthread_join(id[r], NULL);
     pthread_barrier_destroy(&team.barrier);
     run->reductions = team.calls;
+    run->dealt = team.dealt;
 }
 
 #endif

@@ -119,7 +119,7 @@ static void entry_path(const char *ending, char out[ST_PATH])
 static void flip(const char *path, int64_t at, int bit)
 {
     int fd = open(path, O_RDWR);
-    unsigned char byte;
+    unsigned char byte = 0;
     assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
     byte ^= (unsigned char)(1 << bit);
     assert_int_equal(pwrite(fd, &byte, 1, at), 1);

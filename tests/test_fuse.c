@@ -153,6 +153,49 @@ static void queries_that_are_needed_stay(void **state)
     assert_false(is_fused(f, TSR_KERNELS_AUTO));
 }
 
+/* x [T, 8] -> gate, up [T, 6] -> silu(gate) * up */
+static void gate(fixture *f, tsr_value *up)
+{
+    tsr_weight wg, wu;
+    tsr_value g;
+    OK(tsr_model_matrix(f->m, &wg, 6, 8, "gate.weight"));
+    OK(tsr_model_matrix(f->m, &wu, 6, 8, "up.weight"));
+    OK(tsr_graph_linear(f->g, f->q, wg, TSR_NONE, &g));
+    OK(tsr_graph_linear(f->g, f->q, wu, TSR_NONE, up));
+    OK(tsr_graph_gated(f->g, g, *up, TSR_ACT_SILU, &f->g->output));
+}
+
+static int fused_gates(fixture *f)
+{
+    tsr_fuse_report report;
+    int gates;
+    OK(tsr_fuse(f->m, TSR_KERNELS_AUTO, &report));
+    OK(tsr_fuse_gated_linears(f->m, &gates));
+    return gates;
+}
+
+static void gates_become_part_of_their_product(void **state)
+{
+    fixture *f = *state;
+    tsr_value up;
+    gate(f, &up);
+    assert_int_equal(fused_gates(f), 1);
+    const tsr_node *last = &f->g->nodes[f->g->n_nodes - 1];
+    assert_int_equal(last->op, TSR_OP_GATED_LINEAR);
+    assert_int_equal(last->in[0], f->q);
+    assert_int_equal(last->out[0], f->g->output);
+    assert_int_equal(f->m->weights[last->weight[0]].rows, 12);
+}
+
+static void gates_that_others_read_stay(void **state)
+{
+    fixture *f = *state;
+    tsr_value up;
+    gate(f, &up);
+    OK(tsr_graph_add(f->g, f->g->output, up, &f->g->output));
+    assert_int_equal(fused_gates(f), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -161,6 +204,7 @@ int main(void)
         TEST(rotations_become_part_of_attention), TEST(reference_kernels_fuse_nothing),
         TEST(rotations_that_differ_stay),         TEST(styles_that_differ_stay),
         TEST(a_second_reader_keeps_them),         TEST(queries_that_are_needed_stay),
+        TEST(gates_become_part_of_their_product), TEST(gates_that_others_read_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,7 +194,8 @@ static void check_norms(tsr_norm_kind kind, int64_t rows, int64_t cols, int affi
         norm_reference(kind, 1e-5, x, wd, bd, norm + r * cols, cols);
         norm_reference(kind, 1e-5, sum + r * cols, wd, bd, normed + r * cols, cols);
     }
-    tsr_call call = {.op = TSR_OP_NORM, .in = {a, b}, .out = {{.cols = cols}}, .attrs.norm = {kind, 1e-5f}};
+    tsr_call call = {
+        .op = TSR_OP_NORM, .in = {a, b}, .out = {{.cols = cols}}, .attrs.norm = {.kind = kind, .eps = 1e-5f}};
     if (affine > 0) call.weight[0] = &weight;
     if (affine > 1) call.weight[1] = &bias;
     if (cols > 1) { /* a row of one has no variance: 0 / sqrt(eps) magnifies rounding */
@@ -373,7 +374,7 @@ static int record(tsr_comm *comm, float *data, int64_t n, int thread, int n_thre
 static void test_all_reduce(void **state)
 {
     (void)state;
-    static const tsr_comm_ops ops = {"recording", record};
+    static const tsr_comm_ops ops = {.name = "recording", .all_reduce = record};
     float data[7 * 11];
     tsr_step step = make_step(7);
     FOR_EACH_SET (set)

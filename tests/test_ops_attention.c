@@ -477,9 +477,9 @@ static void test_wide(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),      cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_bf16),     cmocka_unit_test(test_long),
-                                       cmocka_unit_test(test_wide),     cmocka_unit_test(test_rotating),
-                                       cmocka_unit_test(test_biases),   cmocka_unit_test(test_prefixes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),    cmocka_unit_test(test_f16),
+                                       cmocka_unit_test(test_bf16),   cmocka_unit_test(test_long),
+                                       cmocka_unit_test(test_wide),   cmocka_unit_test(test_rotating),
+                                       cmocka_unit_test(test_biases), cmocka_unit_test(test_prefixes)};
     return cmocka_run_group_tests(tests, report_isas, NULL);
 }

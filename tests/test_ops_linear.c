@@ -153,9 +153,51 @@ static void test_same_bits(void **state)
     free_matrix(&m);
 }
 
+/* silu(gate) * up of the halves of a product. Errors of the product grow by at most its size, some sqrt(cols). */
+static void check_gated(tsr_dtype dtype, shape s)
+{
+    matrix m = make_matrix(dtype, 2 * s.out, s.cols);
+    tsr_operand x = make_operand(s.rows, s.cols, 1), b = make_operand(1, 2 * s.out, 1);
+    tsr_weight_data bias = {
+        .dtype = TSR_F32, .pack = TSR_PACK_ROWS, .rows = 2 * s.out, .cols = 1, .data = b.data};
+    double *both = aligned(s.rows * 2 * s.out * 8), *want = aligned(s.rows * s.out * 8);
+    reference(&x, &m, b.data, s.rows, false, both);
+    for (int64_t r = 0; r < s.rows; r++)
+        for (int64_t c = 0; c < s.out; c++) {
+            double gate = both[r * 2 * s.out + c];
+            want[r * s.out + c] = gate / (1 + exp(-gate)) * both[r * 2 * s.out + s.out + c];
+        }
+    tsr_step step = make_step((int32_t)s.rows);
+    FOR_EACH_SET (set)
+        for (int threads = 1; threads <= 3; threads++) {
+            tsr_operand out = make_operand(s.rows, s.out, 9);
+            tsr_call call = {.op = TSR_OP_GATED_LINEAR, .in = {x}, .out = {out}, .weight = {&m.data, &bias}};
+            call.attrs.act.kind = TSR_ACT_SILU;
+            run_call(set, &call, &step, threads);
+            check_close("gated_linear", set->isa, &out, want, s.rows, (double)s.cols, 2e-6);
+            free(out.data);
+        }
+    free_step(&step);
+    free(both);
+    free(want);
+    free(x.data);
+    free(b.data);
+    free_matrix(&m);
+}
+
+static void test_gated(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i += 2) {
+        check_gated(TSR_F32, shapes[i]);
+        check_gated(TSR_F16, shapes[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_same_bits)};
+                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_same_bits),
+                                       cmocka_unit_test(test_gated)};
     return cmocka_run_group_tests(tests, report_isas, NULL);
 }

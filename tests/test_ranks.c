@@ -61,6 +61,16 @@ static rank_run run_with(const char *dir, int ranks, int chunk, tsr_kernels_choi
     return run;
 }
 
+/* The same with a communicator that takes rows. */
+static rank_run run_by_rows(const rank_run *like)
+{
+    rank_run run = *like;
+    run.by_rows = true;
+    run_ranks(&run);
+    if (run.error[0]) fail_msg("%s on %d ranks by rows: %s", run.model_dir, run.n_ranks, run.error);
+    return run;
+}
+
 static double worst_difference(const rank_run *a, const rank_run *b)
 {
     double worst = 0;
@@ -124,6 +134,26 @@ static void test_chunks_as_whole(void **state)
     }
 }
 
+/* Rows summed and normed by their owners alone, and what nobody is to read made NaN: the very bits of sums of
+ * whole vectors. Chunks of 3 leave ranks without a row. */
+static void test_dealt_rows_as_vectors(void **state)
+{
+    (void)state;
+    long dealt = 0;
+    for (int i = 0; i < n_instances; i++)
+        for (int n = 2; n <= 4; n++) {
+            rank_run vectors = run_with(instances[i], n, n == 4 ? 3 : N_TOKENS, TSR_KERNELS_AUTO, TSR_F32);
+            rank_run rows = run_by_rows(&vectors);
+            compare(&vectors, &rows, 0, "rows against vectors");
+            assert_int_equal(rows.reductions, vectors.reductions);
+            assert_int_equal(vectors.dealt, 0);
+            dealt += rows.dealt;
+            free(vectors.logits);
+            free(rows.logits);
+        }
+    assert_true(dealt > 0);
+}
+
 /* Parallel residual: attention and MLP share one all-reduce a layer; sequential: two. One more for the
  * embedding. */
 static void test_reductions_per_layer(void **state)
@@ -179,9 +209,9 @@ static void test_weights_are_covered(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_number_of_ranks), cmocka_unit_test(test_fused_as_plain),
-        cmocka_unit_test(test_chunks_as_whole),     cmocka_unit_test(test_reductions_per_layer),
-        cmocka_unit_test(test_weights_are_covered),
+        cmocka_unit_test(test_any_number_of_ranks),  cmocka_unit_test(test_fused_as_plain),
+        cmocka_unit_test(test_chunks_as_whole),      cmocka_unit_test(test_dealt_rows_as_vectors),
+        cmocka_unit_test(test_reductions_per_layer), cmocka_unit_test(test_weights_are_covered),
     };
     return cmocka_run_group_tests(tests, list_instances, NULL);
 }

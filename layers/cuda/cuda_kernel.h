@@ -12,6 +12,9 @@
  * Overlap. Where step->overlap is set, kernels are launched with programmatic stream serialization: a kernel may begin
  * while its predecessor ends. Each kernel therefore calls tsr_grid_wait() (device.cuh) before it reads or writes anything
  * but weights, and tsr_grid_release() as soon as its successor may be loaded beside it.
+ * The step's own record (counts, sequences, pages) may be read earlier: an ordinary copy in the stream brings it before the
+ * first kernel of the step begins. Attention of decode steps relies on that. A kernel whose blocks may have nothing to do
+ * still waits: it may not end before its predecessor.
  *
  * Values have the dtype of the weights (float32, float16, bfloat16); the graph's output is float32. Sums, norms and
  * softmax are taken in float32.

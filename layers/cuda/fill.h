@@ -14,8 +14,8 @@ extern "C" {
 #endif
 
 /* Elements first .. first + n - 1 of the weight go to data[0 .. n - 1]; dtype float32, float16 or bfloat16. */
-tsr_status tsr_cuda_random_fill(void *data, tsr_dtype dtype, int64_t first, int64_t n, uint64_t seed, int64_t weight,
-                                cudaStream_t stream);
+tsr_status tsr_cuda_random_fill(void *data, tsr_dtype dtype, int64_t first, int64_t n, uint64_t seed,
+                                int64_t weight, cudaStream_t stream);
 
 /* n times the same number: norm scales (1) and biases (0) of made-up weights. */
 tsr_status tsr_cuda_constant_fill(float *data, float value, int64_t n, cudaStream_t stream);

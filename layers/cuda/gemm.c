@@ -71,7 +71,8 @@ tsr_status tsr_cuda_gemm_create(tsr_cuda_gemm **out)
     TSR_TRY(tsr_calloc(1, sizeof(tsr_cuda_gemm), "the matrix library", &p));
     tsr_cuda_gemm *g = p;
     tsr_status s = check(tsr_cublaslt->cublasLtCreate(&g->handle), "opening cuBLASLt");
-    if (s == TSR_OK) s = tsr_cuda_check(cudaMalloc(&g->workspace, WORKSPACE_BYTES), "the workspace of products");
+    if (s == TSR_OK)
+        s = tsr_cuda_check(cudaMalloc(&g->workspace, WORKSPACE_BYTES), "the workspace of products");
     if (s == TSR_OK) s = tsr_cuda_check(cudaEventCreate(&g->start), "an event");
     if (s == TSR_OK) s = tsr_cuda_check(cudaEventCreate(&g->stop), "an event");
     if (s != TSR_OK) tsr_cuda_gemm_destroy(&g);
@@ -113,14 +114,15 @@ static tsr_status describe(const tsr_cuda_gemm_shape *s, product *p)
                                                      sizeof transposed),
                   what));
     TSR_TRY(check(lt->cublasLtMatrixLayoutCreate(&p->w, type, (uint64_t)s->k, (uint64_t)s->n, s->k), what));
-    TSR_TRY(check(lt->cublasLtMatrixLayoutCreate(&p->x, type, (uint64_t)s->k, (uint64_t)s->rows, s->x_ld), what));
-    return check(lt->cublasLtMatrixLayoutCreate(&p->out, type_of(s->out_dtype), (uint64_t)s->n, (uint64_t)s->rows,
-                                                s->out_ld),
+    TSR_TRY(
+        check(lt->cublasLtMatrixLayoutCreate(&p->x, type, (uint64_t)s->k, (uint64_t)s->rows, s->x_ld), what));
+    return check(lt->cublasLtMatrixLayoutCreate(&p->out, type_of(s->out_dtype), (uint64_t)s->n,
+                                                (uint64_t)s->rows, s->out_ld),
                  what);
 }
 
-static cublasStatus_t multiply(const tsr_cuda_gemm *g, const product *p, const cublasLtMatmulAlgo_t *algorithm,
-                               cudaStream_t stream)
+static cublasStatus_t multiply(const tsr_cuda_gemm *g, const product *p,
+                               const cublasLtMatmulAlgo_t *algorithm, cudaStream_t stream)
 {
     const float one = 1, zero = 0;
     return tsr_cublaslt->cublasLtMatmul(g->handle, p->desc, &one, p->w_data, p->w, p->x_data, p->x, &zero,
@@ -159,8 +161,8 @@ static tsr_status suggest(const tsr_cuda_gemm *g, const product *p, const choice
     *n = 0;
     TSR_TRY(check(tsr_cublaslt->cublasLtMatmulPreferenceCreate(&preference), "asking for algorithms"));
     tsr_status s = prefer(preference, key);
-    if (s == TSR_OK && tsr_cublaslt->cublasLtMatmulAlgoGetHeuristic(g->handle, p->desc, p->w, p->x, p->out, p->out,
-                                                                    preference, SUGGESTIONS, out,
+    if (s == TSR_OK && tsr_cublaslt->cublasLtMatmulAlgoGetHeuristic(g->handle, p->desc, p->w, p->x, p->out,
+                                                                    p->out, preference, SUGGESTIONS, out,
                                                                     n) != CUBLAS_STATUS_SUCCESS)
         *n = 0;
     tsr_cublaslt->cublasLtMatmulPreferenceDestroy(preference);
@@ -180,7 +182,8 @@ static tsr_status time_one(const tsr_cuda_gemm *g, const product *p, const cubla
     return tsr_cuda_check(cudaEventElapsedTime(ms, g->start, g->stop), "timing a product");
 }
 
-static tsr_status choose(const tsr_cuda_gemm *g, const product *p, cudaStream_t stream, bool may_time, choice *c)
+static tsr_status choose(const tsr_cuda_gemm *g, const product *p, cudaStream_t stream, bool may_time,
+                         choice *c)
 {
     cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
     int n = 0;
@@ -221,7 +224,8 @@ static tsr_status find_choice(tsr_cuda_gemm *g, const product *p, const choice_k
     TSR_TRY(choose(g, p, stream, may_time, out));
     if (!known && g->n_choices < MOST_CHOICES) {
         void *grown = g->choices;
-        TSR_TRY(tsr_grow(&grown, &g->choices_capacity, g->n_choices + 1, sizeof *g->choices, "the choices of products"));
+        TSR_TRY(tsr_grow(&grown, &g->choices_capacity, g->n_choices + 1, sizeof *g->choices,
+                         "the choices of products"));
         g->choices = grown;
         known = &g->choices[g->n_choices++];
     }
@@ -229,7 +233,8 @@ static tsr_status find_choice(tsr_cuda_gemm *g, const product *p, const choice_k
     return TSR_OK;
 }
 
-static tsr_status run(tsr_cuda_gemm *g, const product *p, const choice_key *key, cudaStream_t stream, bool *done)
+static tsr_status run(tsr_cuda_gemm *g, const product *p, const choice_key *key, cudaStream_t stream,
+                      bool *done)
 {
     choice c;
     TSR_TRY(find_choice(g, p, key, stream, &c));
@@ -241,8 +246,8 @@ static tsr_status run(tsr_cuda_gemm *g, const product *p, const choice_key *key,
     return TSR_OK;
 }
 
-tsr_status tsr_cuda_gemm_run(tsr_cuda_gemm *gemm, const tsr_cuda_gemm_shape *shape, const void *x, const void *w,
-                             void *out, cudaStream_t stream, bool *done)
+tsr_status tsr_cuda_gemm_run(tsr_cuda_gemm *gemm, const tsr_cuda_gemm_shape *shape, const void *x,
+                             const void *w, void *out, cudaStream_t stream, bool *done)
 {
     product p = {.w_data = w, .x_data = x, .out_data = out};
     choice_key key;

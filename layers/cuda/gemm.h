@@ -25,8 +25,8 @@ tsr_status tsr_cuda_gemm_create(tsr_cuda_gemm **out);
 void tsr_cuda_gemm_destroy(tsr_cuda_gemm **gemm);
 
 /* Enqueues the product. *done false: the library has no way for this shape, and nothing was enqueued. */
-tsr_status tsr_cuda_gemm_run(tsr_cuda_gemm *gemm, const tsr_cuda_gemm_shape *shape, const void *x, const void *w,
-                             void *out, cudaStream_t stream, bool *done);
+tsr_status tsr_cuda_gemm_run(tsr_cuda_gemm *gemm, const tsr_cuda_gemm_shape *shape, const void *x,
+                             const void *w, void *out, cudaStream_t stream, bool *done);
 
 #ifdef __cplusplus
 }

@@ -15,8 +15,8 @@ typedef struct cuda_executor {
     tsr_cuda_weights *weights;
     tsr_memory_plan plan;
     tsr_executor_sizes sizes;
-    char *values;                             /* the activation arena: plan.floats elements of the dtype */
-    float *logits, *logits_host;              /* [max_rows][output cols]; the second one pinned */
+    char *values;                /* the activation arena: plan.floats elements of the dtype */
+    float *logits, *logits_host; /* [max_rows][output cols]; the second one pinned */
     void *cache_block;
     tsr_cache_data *cache; /* [n_cache_layers] */
     void *workspace;
@@ -52,8 +52,8 @@ static tsr_cuda_operand operand(const cuda_executor *e, tsr_value v)
     if (v == e->graph->output)
         return (tsr_cuda_operand){e->logits, info->cols, info->cols, TSR_F32, selected};
     tsr_dtype dtype = e->options.dtype;
-    return (tsr_cuda_operand){e->values + place->offset * tsr_dtype_bytes(dtype), place->ld, info->cols, dtype,
-                              selected};
+    return (tsr_cuda_operand){e->values + place->offset * tsr_dtype_bytes(dtype), place->ld, info->cols,
+                              dtype, selected};
 }
 
 static void bind(const cuda_executor *e, const tsr_node *n, tsr_cuda_call *c)
@@ -76,12 +76,14 @@ static tsr_status check_node(const tsr_model *m, const tsr_node *n)
 {
     const char *what = NULL;
     if (n->op == TSR_OP_ATTENTION && n->attrs.attention.alibi != 0) what = "ALiBi";
-    if (n->op == TSR_OP_EMBED && n->attrs.embed.index != TSR_EMBED_IDS && n->attrs.embed.index != TSR_EMBED_POSITIONS)
+    if (n->op == TSR_OP_EMBED && n->attrs.embed.index != TSR_EMBED_IDS &&
+        n->attrs.embed.index != TSR_EMBED_POSITIONS)
         what = "two rows of positions";
     if (m->prefix.enabled) what = "prefixes read in both directions";
     if (!tsr_cuda_kernels[n->op]) what = tsr_op_table[n->op].name;
     if (!what) return TSR_OK;
-    return tsr_fail(TSR_ERR_USAGE, "models of type \"%s\" run on CPUs only so far (--device cpu): no CUDA kernel for %s",
+    return tsr_fail(TSR_ERR_USAGE,
+                    "models of type \"%s\" run on CPUs only so far (--device cpu): no CUDA kernel for %s",
                     m->family, what);
 }
 
@@ -116,14 +118,15 @@ static tsr_status prepare(cuda_executor *e)
     TSR_TRY(tsr_cuda_weights_measure(e->model, o->dtype, &weights));
     TSR_TRY(tsr_calloc(e->model->n_cache_layers, sizeof *e->cache, "the cache", &p));
     e->cache = p;
-    tsr_cache_lay_out(e->model, o->dtype, 0, NULL, e->cache); /* its memory comes later: kernels ask for its form */
+    tsr_cache_lay_out(e->model, o->dtype, 0, NULL,
+                      e->cache); /* its memory comes later: kernels ask for its form */
     TSR_TRY(bind_all(e));
-    e->sizes = (tsr_executor_sizes){
-        .weight_bytes = weights.bytes,
-        .streamed_bytes = weights.linear_bytes,
-        .activation_bytes = e->plan.floats * tsr_dtype_bytes(o->dtype) + e->workspace_bytes +
-                            (int64_t)o->max_rows * output_info(e)->cols * (int64_t)sizeof(float),
-        .isa = e->gpu->name};
+    e->sizes = (tsr_executor_sizes){.weight_bytes = weights.bytes,
+                                    .streamed_bytes = weights.linear_bytes,
+                                    .activation_bytes =
+                                        e->plan.floats * tsr_dtype_bytes(o->dtype) + e->workspace_bytes +
+                                        (int64_t)o->max_rows * output_info(e)->cols * (int64_t)sizeof(float),
+                                    .isa = e->gpu->name};
     return TSR_OK;
 }
 
@@ -317,9 +320,9 @@ static tsr_status run(void *executor, const tsr_step *step)
     int64_t bytes = (int64_t)step->n_rows * output_info(e)->cols * (int64_t)sizeof(float);
     TSR_TRY(run_step(e, step));
     if (bytes > 0)
-        TSR_TRY(tsr_cuda_check(cudaMemcpyAsync(e->logits_host, e->logits, (size_t)bytes, cudaMemcpyDeviceToHost,
-                                               e->gpu->stream),
-                               "reading the logits"));
+        TSR_TRY(tsr_cuda_check(
+            cudaMemcpyAsync(e->logits_host, e->logits, (size_t)bytes, cudaMemcpyDeviceToHost, e->gpu->stream),
+            "reading the logits"));
     TSR_TRY(tsr_cuda_check(cudaEventRecord(e->done, e->gpu->stream), "an event"));
     TSR_TRY(tsr_gpu_wait(e->gpu, e->done));
     return add_profile(e);

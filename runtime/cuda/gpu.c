@@ -39,7 +39,8 @@ static tsr_status wanted(tsr_world *world, const char *device, bool *out)
     if (*out || strcmp(device, "auto") == 0) return TSR_OK;
     int version = 0;
     cudaError_t why = cudaDriverGetVersion(&version);
-    if (why == cudaSuccess && version == 0) return tsr_fail(TSR_ERR_USAGE, "device cuda: no NVIDIA driver here");
+    if (why == cudaSuccess && version == 0)
+        return tsr_fail(TSR_ERR_USAGE, "device cuda: no NVIDIA driver here");
     return tsr_fail(TSR_ERR_USAGE, "device cuda: not every rank of the job sees a GPU");
 }
 
@@ -111,8 +112,9 @@ static tsr_status time_copies(tsr_gpu *g, char *memory, int64_t half, double *ou
     double best = 0;
     for (int i = 0; i <= COPIES; i++) {
         double start = tsr_now();
-        TSR_TRY(tsr_cuda_check(cudaMemcpyAsync(memory, memory + half, (size_t)half, cudaMemcpyDeviceToDevice, g->stream),
-                               "copying within the GPU"));
+        TSR_TRY(tsr_cuda_check(
+            cudaMemcpyAsync(memory, memory + half, (size_t)half, cudaMemcpyDeviceToDevice, g->stream),
+            "copying within the GPU"));
         TSR_TRY(tsr_cuda_check(cudaStreamSynchronize(g->stream), "copying within the GPU"));
         if (i > 0) best = fmax(best, 2 * (double)half / (tsr_now() - start));
     }

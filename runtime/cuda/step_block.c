@@ -107,7 +107,8 @@ void tsr_step_block_bind(const tsr_step_block *block, tsr_step_bounds n, tsr_cud
 }
 
 /* Page tables behind everything else; returns the bytes the whole image has now, -1 if they do not fit. */
-static int64_t fill_sequences(const tsr_step_block *b, const tsr_step *step, const block_layout *l, char *image)
+static int64_t fill_sequences(const tsr_step_block *b, const tsr_step *step, const block_layout *l,
+                              char *image)
 {
     tsr_cuda_sequence *to = (tsr_cuda_sequence *)(image + l->sequences);
     int32_t *pages = (int32_t *)(image + l->pages);
@@ -123,7 +124,8 @@ static int64_t fill_sequences(const tsr_step_block *b, const tsr_step *step, con
     return l->pages + n_pages * 4;
 }
 
-tsr_status tsr_step_block_send(tsr_step_block *b, const tsr_step *step, tsr_step_bounds n, cudaStream_t stream)
+tsr_status tsr_step_block_send(tsr_step_block *b, const tsr_step *step, tsr_step_bounds n,
+                               cudaStream_t stream)
 {
     char *image = b->image[b->turn++ % 2];
     block_layout l = lay_out(b, n);
@@ -138,7 +140,8 @@ tsr_status tsr_step_block_send(tsr_step_block *b, const tsr_step *step, tsr_step
         memcpy(image + l.rope[i], step->rope[i], tokens * (size_t)b->limits.ropes[i].dims);
     int64_t bytes = fill_sequences(b, step, &l, image);
     if (bytes < 0)
-        return tsr_fail(TSR_ERR_INTERNAL, "the page tables of a step exceed %lld pages", (long long)b->limits.max_pages);
+        return tsr_fail(TSR_ERR_INTERNAL, "the page tables of a step exceed %lld pages",
+                        (long long)b->limits.max_pages);
     return tsr_cuda_check(cudaMemcpyAsync(b->device, image, (size_t)bytes, cudaMemcpyHostToDevice, stream),
                           "sending a step to the GPU");
 }

@@ -41,11 +41,13 @@ static tsr_status capture(tsr_step_graphs *g, int32_t bound, cudaStream_t stream
                           tsr_status (*enqueue)(void *ctx, int32_t bound), void *ctx)
 {
     cudaGraph_t graph = NULL;
-    TSR_TRY(tsr_cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing a step"));
+    TSR_TRY(
+        tsr_cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing a step"));
     tsr_status s = enqueue(ctx, bound);
     cudaError_t ended = cudaStreamEndCapture(stream, &graph);
     if (s == TSR_OK) s = tsr_cuda_check(ended, "capturing a step");
-    if (s == TSR_OK) s = tsr_cuda_check(cudaGraphInstantiate(&g->graph[bound], graph, 0), "making a step graph");
+    if (s == TSR_OK)
+        s = tsr_cuda_check(cudaGraphInstantiate(&g->graph[bound], graph, 0), "making a step graph");
     if (graph) cudaGraphDestroy(graph);
     return s;
 }

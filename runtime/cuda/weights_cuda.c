@@ -131,10 +131,13 @@ static tsr_status make_lane(void *ctx, int thread, void **state)
     TSR_TRY(tsr_calloc(1, sizeof(lane), "a loading buffer", state));
     lane *own = *state;
     TSR_TRY(tsr_cuda_check(cudaSetDevice(l->device), "loading weights"));
-    TSR_TRY(tsr_cuda_check(cudaStreamCreateWithFlags(&own->stream, cudaStreamNonBlocking), "a loading stream"));
+    TSR_TRY(
+        tsr_cuda_check(cudaStreamCreateWithFlags(&own->stream, cudaStreamNonBlocking), "a loading stream"));
     for (int i = 0; i < BUFFERS; i++) {
-        TSR_TRY(tsr_cuda_check(cudaHostAlloc(&own->buffer[i], (size_t)l->buffer_bytes, 0), "a loading buffer"));
-        TSR_TRY(tsr_cuda_check(cudaEventCreateWithFlags(&own->copied[i], cudaEventDisableTiming), "an event"));
+        TSR_TRY(
+            tsr_cuda_check(cudaHostAlloc(&own->buffer[i], (size_t)l->buffer_bytes, 0), "a loading buffer"));
+        TSR_TRY(
+            tsr_cuda_check(cudaEventCreateWithFlags(&own->copied[i], cudaEventDisableTiming), "an event"));
     }
     return TSR_OK;
 }
@@ -164,7 +167,8 @@ static void report(loader *l, int64_t bytes)
     enum { FIRST_MS = 2000, EVERY_MS = 2000 };
     int64_t sum = atomic_fetch_add(&l->copied, bytes) + bytes;
     long long due = atomic_load(&l->next_report), now = (long long)((tsr_now() - l->start) * 1000);
-    if (now < due + FIRST_MS || !atomic_compare_exchange_strong(&l->next_report, &due, now - FIRST_MS + EVERY_MS))
+    if (now < due + FIRST_MS ||
+        !atomic_compare_exchange_strong(&l->next_report, &due, now - FIRST_MS + EVERY_MS))
         return;
     tsr_log(TSR_LOG_INFO, "loading: %.1f of %.1f GB, %.1f GB/s", (double)sum / 1e9,
             (double)l->weights->sizes.bytes / 1e9, (double)sum / 1e6 / (double)now);
@@ -194,8 +198,8 @@ static tsr_status load_part(void *ctx, void *state, int64_t part)
     int turn = own->turn++ % BUFFERS;
     TSR_TRY(tsr_cuda_check(cudaEventSynchronize(own->copied[turn]), "copying weights to the GPU"));
     TSR_TRY(tsr_weights_read_rows(l->model, l->source, i, begin, end, d->dtype, own->buffer[turn]));
-    TSR_TRY(tsr_cuda_check(cudaMemcpyAsync((char *)d->data + begin * row_bytes(d), own->buffer[turn], (size_t)bytes,
-                                           cudaMemcpyHostToDevice, own->stream),
+    TSR_TRY(tsr_cuda_check(cudaMemcpyAsync((char *)d->data + begin * row_bytes(d), own->buffer[turn],
+                                           (size_t)bytes, cudaMemcpyHostToDevice, own->stream),
                            "copying weights to the GPU"));
     TSR_TRY(tsr_cuda_check(cudaEventRecord(own->copied[turn], own->stream), "an event"));
     report(l, bytes);
@@ -207,7 +211,8 @@ static int64_t largest_part(const tsr_cuda_weights *w)
     int64_t bytes = 1;
     for (int64_t i = 0; i < w->n; i++)
         if (w->data[i].data)
-            bytes = tsr_max(bytes, tsr_min(rows_per_part(&w->data[i]), w->data[i].rows) * row_bytes(&w->data[i]));
+            bytes =
+                tsr_max(bytes, tsr_min(rows_per_part(&w->data[i]), w->data[i].rows) * row_bytes(&w->data[i]));
     return bytes;
 }
 
@@ -237,9 +242,11 @@ static tsr_status make_random(const tsr_model *m, uint64_t seed, tsr_cuda_weight
         const tsr_cuda_weight *d = &w->data[i];
         if (!d->data) continue;
         if (m->weights[i].is_vector)
-            TSR_TRY(tsr_cuda_constant_fill((float *)(uintptr_t)d->data, is_scale(m->weights[i].name), d->rows, NULL));
+            TSR_TRY(tsr_cuda_constant_fill((float *)(uintptr_t)d->data, is_scale(m->weights[i].name), d->rows,
+                                           NULL));
         else
-            TSR_TRY(tsr_cuda_random_fill((void *)(uintptr_t)d->data, d->dtype, 0, d->rows * d->cols, seed, i, NULL));
+            TSR_TRY(tsr_cuda_random_fill((void *)(uintptr_t)d->data, d->dtype, 0, d->rows * d->cols, seed, i,
+                                         NULL));
     }
     return tsr_cuda_check(cudaDeviceSynchronize(), "making random weights");
 }

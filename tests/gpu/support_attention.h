@@ -103,9 +103,9 @@ static inline void make_attention_step(attention_step *s, const attention_sizes 
     int token = 0, page = 0;
     for (int i = 0; i < n; i++) {
         s->sequences[i] = (tsr_step_sequence){.first_token = token,
-                                                .n_tokens = specs[i].tokens,
-                                                .position = specs[i].cached,
-                                                .pages = s->pages + page};
+                                              .n_tokens = specs[i].tokens,
+                                              .position = specs[i].cached,
+                                              .pages = s->pages + page};
         for (int t = 0; t < specs[i].tokens; t++) s->token_sequence[token++] = i;
         page += pages_of(&specs[i]);
     }

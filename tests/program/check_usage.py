@@ -51,7 +51,7 @@ REFUSED = [
     ("plan --model {llama} --tp 0", USAGE, r"--tp must lie in 1\.\.4096"),
     ("plan --model {llama} --tp 4097", USAGE, r"--tp must lie in 1\.\.4096"),
     ("generate --threads 513", USAGE, r"--threads must lie in 0\.\.512"),
-    ("generate --step-tokens 0", USAGE, r"--step-tokens must lie in 1\.\.65536"),
+    ("generate --step-tokens -1", USAGE, r"--step-tokens must lie in 0\.\.65536"),
     ("generate --deadline 0", USAGE, r"--deadline must lie in 1\.\.86400"),
     # what there is to work on
     ("generate --ids 1", USAGE, r"no model was named \(--model DIR\)"),

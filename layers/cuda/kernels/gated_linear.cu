@@ -5,7 +5,6 @@
 #include "layers/cuda/kernels/activation.cuh"
 #include "layers/cuda/kernels/elementwise.cuh"
 #include "layers/cuda/kernels/product.cuh"
-#include <stdlib.h>
 
 namespace {
 
@@ -47,9 +46,8 @@ tsr_status tsr_cuda_gated_linear(const tsr_cuda_call *call, const tsr_cuda_step 
     p.gated = true;
     p.activation = call->attrs.act.kind;
     if (p.rows == 0 || p.n == 0) return TSR_OK;
-    if (tsr_product_vector_takes(&p) && !getenv("NOVEC")) return tsr_product_vector(&p, step);
-    if (tsr_product_stream_takes(&p) && (!getenv("NOSTREAM") || p.rows < atoi(getenv("NOSTREAM")))) return tsr_product_stream(&p, step);
-    if (p.rows <= TSR_GEMV_ROWS && !getenv("NOSTREAM")) return tsr_product_gemv(&p, step);
+    if (tsr_product_vector_takes(&p)) return tsr_product_vector(&p, step);
+    if (p.rows == 1) return tsr_product_gemv(&p, step);
     int64_t bytes = (int64_t)p.rows * 2 * p.n * tsr_dtype_bytes(p.dtype);
     if (bytes > call->workspace_bytes)
         return tsr_fail(TSR_ERR_INTERNAL, "gated_linear needs %lld bytes of workspace and has %lld", (long long)bytes,

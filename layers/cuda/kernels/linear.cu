@@ -2,7 +2,6 @@
 #include "layers/cuda/gemm.h"
 #include "layers/cuda/kernels.h"
 #include "layers/cuda/kernels/product.cuh"
-#include <stdlib.h>
 
 tsr_weight_product tsr_product_of(const tsr_cuda_call *call, const tsr_cuda_step *step)
 {
@@ -40,7 +39,7 @@ tsr_status tsr_product_many(const tsr_weight_product *p, struct tsr_cuda_gemm *g
     tsr_cuda_gemm_shape shape = {p->rows, p->n, p->k, p->x_ld, p->out_ld, p->dtype, p->out_dtype};
     bool done = false;
     if (gemm) TSR_TRY(tsr_cuda_gemm_run(gemm, &shape, p->x, p->w, p->out, step->stream, &done));
-    if (!done) return tsr_product_tiled(p, step);
+    if (!done) return p->rows <= TSR_GEMV_ROWS ? tsr_product_gemv(p, step) : tsr_product_tiled(p, step);
     if (!p->bias) return TSR_OK;
     dim3 grid((unsigned)p->rows, (unsigned)((p->n + 255) / 256));
     return TSR_CUDA_BY_DTYPE(p->dtype, T,
@@ -52,8 +51,7 @@ tsr_status tsr_cuda_linear(const tsr_cuda_call *call, const tsr_cuda_step *step)
 {
     tsr_weight_product p = tsr_product_of(call, step);
     if (p.rows == 0 || p.n == 0) return TSR_OK;
-    if (tsr_product_vector_takes(&p) && !getenv("NOVEC")) return tsr_product_vector(&p, step);
-    if (tsr_product_stream_takes(&p) && (!getenv("NOSTREAM") || p.rows < atoi(getenv("NOSTREAM")))) return tsr_product_stream(&p, step);
-    if (p.rows <= TSR_GEMV_ROWS && !getenv("NOSTREAM")) return tsr_product_gemv(&p, step);
+    if (tsr_product_vector_takes(&p)) return tsr_product_vector(&p, step);
+    if (p.rows == 1) return tsr_product_gemv(&p, step);
     return tsr_product_many(&p, call->gemm, step);
 }

@@ -1,10 +1,9 @@
 /* product.cuh: the ways of computing out = x W^T + b that linear.cu and gated_linear.cu choose from.
  *
  *   vector   one row, vectors of 16 bytes: two outputs a warp (product_vector.cu)
- *   stream   a few rows, 2-byte dtypes: W passes once through shared memory at the speed of memory (product_stream.cu)
  *   gemv     a few rows, every dtype and alignment: a warp per output (product_gemv.cu)
  *   tiled    every shape, dtype and alignment: a plain tiled product (product_tiled.cu)
- *   library  many rows: cuBLASLt (layers/cuda/gemm.h)
+ *   library  two rows and more: cuBLASLt (layers/cuda/gemm.h)
  *
  * All sum in float32. A gated product has W = [2n, k], gate rows then up rows, and out[.., n] = act(gate) * up.
  */
@@ -32,15 +31,13 @@ static inline bool tsr_aligned16(const void *p, int64_t ld, tsr_dtype dtype)
     return (uintptr_t)p % 16 == 0 && ld * tsr_dtype_bytes(dtype) % 16 == 0;
 }
 
-enum { TSR_STREAM_ROWS = 16, TSR_GEMV_ROWS = 8 };
+enum { TSR_GEMV_ROWS = 8 };
 bool tsr_product_vector_takes(const tsr_weight_product *p);
 tsr_status tsr_product_vector(const tsr_weight_product *p, const tsr_cuda_step *step); /* gated too */
-bool tsr_product_stream_takes(const tsr_weight_product *p);
-tsr_status tsr_product_stream(const tsr_weight_product *p, const tsr_cuda_step *step);
 tsr_status tsr_product_gemv(const tsr_weight_product *p, const tsr_cuda_step *step); /* gated too */
 tsr_status tsr_product_tiled(const tsr_weight_product *p, const tsr_cuda_step *step); /* not gated; no limits */
 
-/* cuBLASLt where it takes the shape, else the tiled product; not gated. The bias is added. */
+/* cuBLASLt where it takes the shape, else gemv or tiled; not gated. The bias is added. */
 tsr_status tsr_product_many(const tsr_weight_product *p, struct tsr_cuda_gemm *gemm, const tsr_cuda_step *step);
 
 /* A result as float32 or T. */
