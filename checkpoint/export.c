@@ -78,10 +78,13 @@ static tsr_status write_chunk(void *context, int64_t chunk, void *buffer, int64_
 {
     file_job *job = context;
     int64_t i = item_of(job, chunk), at, n;
-    tsr_stream_chunk(&job->streams[i], chunk - job->first[i], &at, &n);
-    TSR_TRY(tsr_stream_read(&job->streams[i], at, n, buffer));
-    count_infinite(&job->streams[i], buffer, n, job->infinite);
+    const tsr_stream *s = &job->streams[i];
+    tsr_stream_chunk(s, chunk - job->first[i], &at, &n);
     *done = n;
+    if (s->file >= 0 && tsr_safetensors_writer_copy(job->writer, i, at, s->file, s->tensor->offset + at, n))
+        return TSR_OK;
+    TSR_TRY(tsr_stream_read(s, at, n, buffer));
+    count_infinite(s, buffer, n, job->infinite);
     return tsr_safetensors_writer_put(job->writer, i, at, buffer, n);
 }
 

@@ -45,6 +45,12 @@ static tsr_status print_notes(tsr_text *t, const tsr_safetensors_note *notes, in
     return tsr_text_puts(t, "}");
 }
 
+/* Starts the way to the disk, so that the sync at the end is short. */
+static void start_writing(const tsr_safetensors_writer *w, int64_t begin, int64_t end)
+{
+    sync_file_range(w->fd, begin, end - begin, SYNC_FILE_RANGE_WRITE);
+}
+
 /* The header with its length in front; offsets count from behind it. */
 static tsr_status print_header(const tsr_safetensors_item *items, int64_t n,
                                const tsr_safetensors_note *notes, int64_t n_notes, tsr_text *t)
@@ -123,8 +129,23 @@ tsr_status tsr_safetensors_writer_put(tsr_safetensors_writer *w, int64_t item, i
                         (long long)n, (long long)offset, (long long)item,
                         (long long)(w->offset[item + 1] - w->offset[item]));
     TSR_TRY(tsr_file_write(w->fd, w->name, at, bytes, n));
-    sync_file_range(w->fd, at, n, SYNC_FILE_RANGE_WRITE); /* so that the sync at the end is short */
+    start_writing(w, at, at + n);
     return TSR_OK;
+}
+
+bool tsr_safetensors_writer_copy(tsr_safetensors_writer *w, int64_t item, int64_t offset, int from,
+                                 int64_t from_offset, int64_t n)
+{
+    off_t in = from_offset, out = w->offset[item] + offset;
+    if (offset < 0 || n < 0 || n > w->offset[item + 1] - out) return false; /* putting says so */
+    while (n > 0) {
+        ssize_t copied = copy_file_range(from, &in, w->fd, &out, (size_t)n, 0);
+        if (copied < 0 && errno == EINTR) continue;
+        if (copied <= 0) return false;
+        n -= copied;
+    }
+    start_writing(w, w->offset[item] + offset, out);
+    return true;
 }
 
 tsr_status tsr_safetensors_writer_finish(tsr_safetensors_writer *w)

@@ -9,6 +9,8 @@
 
 #include "checkpoint/source.h"
 
+#include <stdbool.h>
+
 typedef struct tsr_safetensors_item {
     const char *name, *dtype_label; /* "BF16" */
     int rank;
@@ -30,6 +32,10 @@ tsr_status tsr_safetensors_writer_create(int dir, const char *name, const tsr_sa
                                          tsr_safetensors_writer **out);
 tsr_status tsr_safetensors_writer_put(tsr_safetensors_writer *w, int64_t item, int64_t offset,
                                       const void *bytes, int64_t n);
+/* As above from a file, without the bytes passing through this process. False: the system cannot copy these
+ * files so, or not now; they are to be put then. */
+bool tsr_safetensors_writer_copy(tsr_safetensors_writer *w, int64_t item, int64_t offset, int from,
+                                 int64_t from_offset, int64_t n);
 tsr_status tsr_safetensors_writer_finish(tsr_safetensors_writer *w);
 /* Removes the file unless it was finished. Accepts NULL inside. */
 void tsr_safetensors_writer_close(tsr_safetensors_writer **w);

@@ -2,9 +2,38 @@
 #include "checkpoint/stream.h"
 #include "base/checked.h"
 #include "checkpoint/convert.h"
+#include "checkpoint/format.h"
+#include "checkpoint/gather.h"
 
-/* Plain copies run best from the processor's caches. */
-enum { PLAIN_CHUNK = 4 << 20 };
+/* What only passes through should stay in the processor's caches. Only where a small piece would be gathered from
+ * runs that are hardly worth a read (a transposed matrix) are large ones better. */
+enum { SMALL_CHUNK = 1 << 20, SHORT_RUN = 1 << 10 };
+
+typedef struct run_count {
+    int64_t runs, elements;
+} run_count;
+
+static tsr_status count_runs(void *context, const tsr_piece *p)
+{
+    run_count *c = context;
+    c->runs += tsr_piece_runs(p);
+    c->elements += tsr_piece_elements(p);
+    return TSR_OK;
+}
+
+/* Judged by the first piece of a tensor that is put together from others. */
+static tsr_status choose_chunk(const tsr_tensor_info *t, tsr_arena *arena, int64_t *out)
+{
+    const tsr_view *flat;
+    run_count c = {0, 0};
+    *out = SMALL_CHUNK;
+    if (!t->made_of || t->bytes <= SMALL_CHUNK) return TSR_OK;
+    int64_t elements = tsr_view_elements(t->made_of), width = t->bytes / elements;
+    TSR_TRY(tsr_view_reshape(arena, t->made_of, 1, &elements, &flat));
+    TSR_TRY(tsr_view_lower(flat, 0, SMALL_CHUNK / width, count_runs, &c));
+    if (c.runs > 0 && c.elements * width / c.runs < SHORT_RUN) *out = TSR_EXPORT_CHUNK;
+    return TSR_OK;
+}
 
 static tsr_status cut(const tsr_export_item *item, tsr_arena *arena, const tsr_view **view)
 {
@@ -33,11 +62,16 @@ tsr_status tsr_stream_open(const tsr_source *source, const tsr_export_item *item
                            tsr_stream *out)
 {
     const tsr_tensor_info *t = item->tensor;
-    *out =
-        (tsr_stream){.source = source, .tensor = t, .as = TSR_DTYPE_COUNT, .bytes = tsr_export_bytes(item)};
-    out->chunk = t->made_of ? TSR_EXPORT_CHUNK : PLAIN_CHUNK;
-    if (item->dtype == TSR_DTYPE_COUNT && item->n_ranges == 0) return TSR_OK;
-    return open_view(item, arena, out);
+    *out = (tsr_stream){
+        .source = source, .tensor = t, .as = TSR_DTYPE_COUNT, .file = -1, .bytes = tsr_export_bytes(item)};
+    bool plain = !t->made_of && !source->read;
+    TSR_TRY(choose_chunk(t, arena, &out->chunk));
+    if (item->dtype != TSR_DTYPE_COUNT || item->n_ranges > 0) return open_view(item, arena, out);
+    if (plain) {
+        out->file = source->files[t->file].fd;
+        out->chunk = TSR_EXPORT_CHUNK; /* the system copies by itself */
+    }
+    return TSR_OK;
 }
 
 tsr_dtype tsr_stream_converts_to(const tsr_stream *s)

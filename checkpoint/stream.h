@@ -13,6 +13,7 @@ typedef struct tsr_stream {
     const tsr_view *view; /* [elements]; NULL: the stored bytes */
     tsr_dtype as;         /* of the view */
     int64_t bytes, chunk; /* all; of one piece: whole elements */
+    int file; /* open file in which the bytes stand as they are, from tensor->offset on; -1: none */
 } tsr_stream;
 
 tsr_status tsr_stream_open(const tsr_source *source, const tsr_export_item *item, tsr_arena *arena,
