@@ -112,6 +112,8 @@ enum {
       "of a GPU's free memory to use")                                                                       \
     X(NO_CUDA_GRAPH, "no-cuda-graph", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                      \
       "enqueue decode steps call by call instead of as captured graphs")                                     \
+    X(PLAN_AHEAD, "plan-ahead", TEXT, "auto", 0, 0, "WHEN", TSR_CMD_RUNS,                                    \
+      "plan a step while the one before runs: on, off or auto (on for GPUs); the tokens are the same")       \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(JSON, "json", FLAG, "", 0, 0, "", TSR_CMD_ALL, "print JSON")                                           \

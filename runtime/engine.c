@@ -21,6 +21,16 @@ const char *tsr_last_error(void)
 
 /* --- Reading what is to be run --- */
 
+/* On a GPU the host's part of a step is to run beside the GPU's; on CPUs there is nothing to gain. */
+static tsr_status choose_ahead(tsr_engine *e, const char *wanted)
+{
+    bool on = strcmp(wanted, "on") == 0, automatic = strcmp(wanted, "auto") == 0;
+    if (!on && !automatic && strcmp(wanted, "off") != 0)
+        return tsr_fail(TSR_ERR_USAGE, "plan_ahead must be auto, on or off, found \"%s\"", wanted);
+    e->goes_ahead = on || (automatic && e->gpu);
+    return TSR_OK;
+}
+
 static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
 {
     if (o->size != sizeof *o)
@@ -38,7 +48,8 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
         return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g",
                         o->gpu_memory_fraction);
     TSR_TRY(tsr_arena_strdup(e->arena, o->kernels ? o->kernels : "auto", &e->options.kernels));
-    e->options.device = NULL; /* has been used; nobody owns it any longer */
+    TSR_TRY(choose_ahead(e, o->plan_ahead ? o->plan_ahead : "auto"));
+    e->options.device = e->options.plan_ahead = NULL; /* have been used; nobody owns them any longer */
     if (o->step_tokens == 0) e->options.step_tokens = e->gpu ? 2048 : 512;
     return TSR_OK;
 }
@@ -317,7 +328,14 @@ static tsr_status build_steps(tsr_engine *e)
     TSR_TRY(tsr_slot_table_create(&e->limits, &e->slots));
     TSR_TRY(tsr_step_builder_create(&e->limits, e->local->ropes, e->local->n_ropes, &e->builder));
     tsr_step_builder_set_rules(e->builder, &e->generation);
-    return tsr_world_rank(e->world) == 0 ? tsr_scheduler_create(&e->limits, &e->scheduler) : TSR_OK;
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++) {
+        TSR_TRY(tsr_calloc(e->limits.max_rows, sizeof(tsr_sample_result), "the results of a step", &p));
+        e->flights[i].results = p;
+    }
+    if (tsr_world_rank(e->world) != 0) return TSR_OK;
+    TSR_TRY(tsr_scheduler_create(&e->limits, &e->scheduler));
+    tsr_scheduler_set_ahead(e->scheduler, e->goes_ahead);
+    return TSR_OK;
 }
 
 static void fill_info(tsr_engine *e)
@@ -420,6 +438,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     tsr_step_builder_destroy(&e->builder);
     tsr_slot_table_destroy(&e->slots);
     tsr_step_record_destroy(&e->record);
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++) tsr_free(e->flights[i].results);
     tsr_free(e->record_bytes);
     tsr_executor_destroy(&e->executor);
     tsr_comm_destroy(&e->comm);

@@ -37,11 +37,19 @@ typedef struct engine_request {
     int64_t n_top;
 } engine_request;
 
+/* A step that was carried out, or is under way on a GPU, and whose results were not taken. */
+typedef struct engine_flight {
+    tsr_sample_result *results; /* [n_rows] of [max_rows] */
+    int32_t n_rows;
+    bool on_device; /* the executor chooses its tokens: results come by tsr_executor_finish */
+} engine_flight;
+
 struct tsr_engine {
     tsr_engine_options options; /* its strings are copied into `arena` */
     tsr_arena *arena;
     tsr_world *world;
     bool owns_world, dismissed;
+    bool goes_ahead;   /* steps are planned ahead of results where that changes nothing (scheduler.h) */
     tsr_status broken; /* the failure after which no step may run */
 
     tsr_model *model, *local;
@@ -66,6 +74,8 @@ struct tsr_engine {
     tsr_slot_table *slots;
     tsr_step_builder *builder;
     tsr_sampler *sampler;
+    engine_flight flights[TSR_STEPS_UNDER_WAY]; /* [n_flights] the oldest first */
+    int n_flights;
 
     /* rank 0 only */
     tsr_scheduler *scheduler;

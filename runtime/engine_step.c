@@ -24,31 +24,58 @@ static tsr_status share_record(tsr_engine *e)
     return root ? TSR_OK : tsr_step_record_decode(bytes, n, &e->limits, e->record);
 }
 
-/* Carries out the record that every rank has. */
-static tsr_status execute(tsr_engine *e, const tsr_sample_result **results, int32_t *n_results)
+/* What a step on this rank's host gives is kept until it is taken: the sampler's memory is its next run's. */
+static tsr_status run_here(tsr_engine *e, const tsr_step *step, const tsr_sample_row *rows, engine_flight *f)
 {
-    const tsr_step *step;
-    const tsr_sample_row *rows;
+    const tsr_sample_result *results;
     int64_t ld, cols;
-    *results = NULL;
-    *n_results = 0;
-    TSR_TRY(tsr_slot_table_apply(e->slots, e->record));
-    if (e->record->kind != TSR_RECORD_STEP) return TSR_OK;
-    TSR_TRY(tsr_step_builder_build(e->builder, e->record, e->slots, &step, &rows));
     TSR_TRY(tsr_executor_run(e->executor, step));
     const float *logits = tsr_executor_output(e->executor, &ld, &cols);
-    TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, results));
-    *n_results = step->n_rows;
-    tsr_slot_table_results(e->slots, *results, *n_results);
+    TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, &results));
+    tsr_slot_table_results(e->slots, results, step->n_rows);
+    for (int32_t i = 0; i < step->n_rows; i++) f->results[i] = results[i];
     return TSR_OK;
 }
 
-static tsr_status step_together(tsr_engine *e, const tsr_sample_result **results, int32_t *n_results)
+/* Carries out the record that every rank has, or has the device begin with it. */
+static tsr_status launch(tsr_engine *e)
 {
-    tsr_status s = share_record(e);
-    if (s == TSR_OK) s = execute(e, results, n_results);
+    const tsr_step *step;
+    const tsr_sample_row *rows;
+    TSR_TRY(tsr_slot_table_apply(e->slots, e->record));
+    if (e->record->kind != TSR_RECORD_STEP) return TSR_OK;
+    if (e->n_flights == TSR_STEPS_UNDER_WAY)
+        return tsr_fail(TSR_ERR_INTERNAL, "a third step while two are under way");
+    TSR_TRY(tsr_step_builder_build(e->builder, e->record, e->slots, &step, &rows));
+    engine_flight *f = &e->flights[e->n_flights++];
+    f->n_rows = step->n_rows;
+    f->on_device = tsr_executor_samples(e->executor, rows, step->n_rows);
+    if (!f->on_device) return run_here(e, step, rows, f);
+    return tsr_executor_start(e->executor, step, rows);
+}
+
+/* Takes the results of the oldest flight; they stay valid until the next one begins. */
+static tsr_status take(tsr_engine *e, const tsr_sample_result **results, int32_t *n_results)
+{
+    const engine_flight oldest = e->flights[0];
+    for (int i = 1; i < TSR_STEPS_UNDER_WAY; i++) e->flights[i - 1] = e->flights[i];
+    e->flights[TSR_STEPS_UNDER_WAY - 1] = oldest;
+    e->n_flights--;
+    *results = oldest.results;
+    *n_results = oldest.n_rows;
+    return oldest.on_device ? tsr_executor_finish(e->executor, oldest.results) : TSR_OK;
+}
+
+static tsr_status broken_by(tsr_engine *e, tsr_status s)
+{
     if (s != TSR_OK) e->broken = s;
     return s;
+}
+
+static tsr_status share_and_launch(tsr_engine *e)
+{
+    TSR_TRY(broken_by(e, share_record(e)));
+    return broken_by(e, launch(e));
 }
 
 tsr_status tsr_engine_follow(tsr_engine *e)
@@ -56,8 +83,10 @@ tsr_status tsr_engine_follow(tsr_engine *e)
     if (tsr_world_rank(e->world) == 0) return tsr_fail(TSR_ERR_INTERNAL, "rank 0 leads; it does not follow");
     const tsr_sample_result *results;
     int32_t n;
-    do TSR_TRY(step_together(e, &results, &n));
-    while (e->record->kind != TSR_RECORD_SHUTDOWN);
+    do {
+        TSR_TRY(share_and_launch(e));
+        while (e->n_flights > (e->record->ahead ? 1 : 0)) TSR_TRY(broken_by(e, take(e, &results, &n)));
+    } while (e->record->kind != TSR_RECORD_SHUTDOWN);
     e->dismissed = true;
     return TSR_OK;
 }
@@ -70,21 +99,38 @@ tsr_status tsr_engine_dismiss(tsr_engine *e)
     e->dismissed = true;
     tsr_scheduler_finish_all(e->scheduler, TSR_FINISH_CANCELLED);
     tsr_scheduler_plan_shutdown(e->scheduler, e->record);
-    return step_together(e, &results, &n);
+    TSR_TRY(share_and_launch(e));
+    while (e->n_flights > 0) TSR_TRY(broken_by(e, take(e, &results, &n)));
+    return TSR_OK;
 }
 
-tsr_status tsr_engine_step(tsr_engine *e, bool *more)
+static tsr_status plan_and_launch(tsr_engine *e)
+{
+    tsr_scheduler_plan(e->scheduler, e->record);
+    return share_and_launch(e);
+}
+
+static tsr_status take_and_commit(tsr_engine *e)
 {
     const tsr_sample_result *results;
     int32_t n;
+    TSR_TRY(broken_by(e, take(e, &results, &n)));
+    TSR_TRY(tsr_scheduler_commit(e->scheduler, results, n));
+    return engine_requests_update(e);
+}
+
+/* Where the last record says `ahead`, its step is left under way and the next one begun before its results are taken.
+ * When no request is left, nothing stays under way. */
+tsr_status tsr_engine_step(tsr_engine *e, bool *more)
+{
     *more = false;
     if (e->broken != TSR_OK) return tsr_fail(e->broken, "an earlier step failed; the job has ended");
     if (!e->scheduler || e->dismissed)
         return tsr_fail(TSR_ERR_INTERNAL, "rank 0 alone steps, before it dismisses");
-    tsr_scheduler_plan(e->scheduler, e->record);
-    TSR_TRY(step_together(e, &results, &n));
-    TSR_TRY(tsr_scheduler_commit(e->scheduler, results, n));
-    TSR_TRY(engine_requests_update(e));
+    if (e->n_flights == 0) TSR_TRY(plan_and_launch(e));
+    if (e->record->ahead) TSR_TRY(plan_and_launch(e));
+    if (e->n_flights > 0) TSR_TRY(take_and_commit(e));
+    while (e->n_flights > 0 && tsr_scheduler_idle(e->scheduler)) TSR_TRY(take_and_commit(e));
     *more = !tsr_scheduler_idle(e->scheduler);
     return TSR_OK;
 }

@@ -3,8 +3,13 @@
  * Creation loads the weights, plans the activations (runtime/memory_plan.h), allocates the pages of the
  * cache, and binds each node to a kernel of the device. Running a step runs the list in order: on the CPU on all
  * threads of the pool, on a GPU on one stream, where steps that only decode are replayed from captured graphs. The
- * executor never asks which model, op or rank it runs. tsr_executor_run is collective over the ranks of the
+ * executor never asks which model, op or rank it runs. Running is collective over the ranks of the
  * communicator (the graph's all-reduces); everything else is local.
+ *
+ * There are two ways to run a step. tsr_executor_run gives its output to the host. tsr_executor_start, on devices that
+ * can (tsr_executor_samples), enqueues it together with the choice of its tokens (runtime/sampler.h) and returns;
+ * tsr_executor_finish waits for it. A step started before the one before it is finished refers to that one's tokens by
+ * TSR_TOKEN_OF_ROW (step_record.h) and finds them on the device.
  */
 #ifndef TSR_RUNTIME_EXECUTOR_H
 #define TSR_RUNTIME_EXECUTOR_H
@@ -13,6 +18,7 @@
 #include "checkpoint/source.h"
 #include "layers/graph.h"
 #include "layers/kernel.h"
+#include "runtime/sampler.h"
 #include "runtime/weights_cache.h"
 
 typedef struct tsr_executor tsr_executor;
@@ -40,11 +46,21 @@ tsr_status tsr_executor_create(const tsr_model *local, const tsr_executor_option
                                tsr_executor **out);
 void tsr_executor_destroy(tsr_executor **e);
 
-/* Runs one step. TSR_ERR_RANK_LOST, TSR_ERR_DEADLINE from the collectives. */
+/* Runs one step. TSR_ERR_RANK_LOST, TSR_ERR_DEADLINE from the collectives. Steps that were started may be under way. */
 tsr_status tsr_executor_run(tsr_executor *e, const tsr_step *step);
 
 /* The graph's output of the last step: [n_rows, *cols] floats, rows *ld apart; valid until the next step. */
 const float *tsr_executor_output(const tsr_executor *e, int64_t *ld, int64_t *cols);
+
+enum { TSR_STEPS_UNDER_WAY = 2 };
+
+/* Whether tokens can be chosen for such rows where the step runs; the same answer on every rank. */
+bool tsr_executor_samples(const tsr_executor *e, const tsr_sample_row *rows, int32_t n_rows);
+/* Enqueues one step whose rows the executor samples; at most TSR_STEPS_UNDER_WAY are not finished. `step` and `rows`
+ * are not needed after the call. */
+tsr_status tsr_executor_start(tsr_executor *e, const tsr_step *step, const tsr_sample_row *rows);
+/* Waits for the oldest step that was started; results: [its n_rows]. TSR_ERR_RANK_LOST, TSR_ERR_DEADLINE. */
+tsr_status tsr_executor_finish(tsr_executor *e, tsr_sample_result *results);
 
 typedef struct tsr_executor_sizes {
     int64_t weight_bytes, streamed_bytes; /* all weights; those that one decode step reads */

@@ -225,4 +225,5 @@ static const double *profile(const void *executor)
     return ((const cpu_executor *)executor)->profile;
 }
 
-const tsr_executor_backend tsr_executor_cpu = {create, destroy, run, output, sizes, profile};
+const tsr_executor_backend tsr_executor_cpu = {
+    .create = create, .destroy = destroy, .run = run, .output = output, .sizes = sizes, .profile = profile};

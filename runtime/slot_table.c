@@ -30,11 +30,10 @@ struct tsr_slot_table {
     id_set *seen;    /* [max_sequences] */
     int32_t *pages;  /* [max_sequences][pages_per_slot] */
     int32_t pages_per_slot;
-    int32_t *page_owner; /* [n_pages] slot + 1, or 0 */
-    int64_t *last_step;  /* [max_sequences] number of the last record with a sequence in this slot */
+    int32_t *page_owner;     /* [n_pages] slot + 1, or 0 */
+    int64_t *last_step;      /* [max_sequences] number of the last record with a sequence in this slot */
     row_tokens last, before; /* of the step applied last, and of the one before, which its ids may refer to */
 };
-
 
 static tsr_status lost(const char *what, int64_t found)
 {

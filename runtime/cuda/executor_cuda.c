@@ -345,4 +345,5 @@ static const double *profile(const void *executor)
     return ((const cuda_executor *)executor)->profile;
 }
 
-const tsr_executor_backend tsr_executor_cuda = {create, destroy, run, output, sizes, profile};
+const tsr_executor_backend tsr_executor_cuda = {
+    .create = create, .destroy = destroy, .run = run, .output = output, .sizes = sizes, .profile = profile};
