@@ -327,12 +327,14 @@ void tsr_scheduler_set_ahead(tsr_scheduler *s, bool ahead)
     s->ahead = ahead;
 }
 
-/* Its tokens can be chosen, and the next step be planned, without looking at a token of the text. */
+/* The next step can be planned, on every rank, without looking at what this row gives. Lists of best tokens lie in
+ * memory that the next step uses again. */
 static bool chosen_blindly(const planned_row *row)
 {
     const tsr_request_spec *spec = &row->request->spec;
     const tsr_sampling *how = &spec->sampling;
-    return row->kind == TSR_ROW_SAMPLE && spec->n_top == 0 && !how->logprobs && !how->keep_history &&
+    if (row->kind == TSR_ROW_SCORE) return spec->n_prompt_top == 0;
+    return row->kind == TSR_ROW_SAMPLE && spec->n_top == 0 && !how->keep_history &&
            how->repetition_penalty == 1;
 }
 

@@ -18,9 +18,9 @@
  * steps are under way, and commit takes the older one. Tokens that the older one still has to choose stand in the newer
  * one as TSR_TOKEN_OF_ROW. How many tokens a request may get at most is known beforehand and never exceeded; where it
  * ends earlier, by an end-of-sequence token or from outside, the newer step computes one token for it in vain, into a
- * page that nobody else has before the step after, and what comes of it is dropped. Marked are steps whose rows all
- * choose a token by means that need no earlier token of the text (no repetition penalty, no rule on the text, no lists,
- * no log-probabilities), with something left to run after them.
+ * page that nobody else has before the step after, and what comes of it is dropped. Marked are steps with something
+ * left to run after them, whose rows score or choose tokens and list no others, for sequences that no repetition penalty
+ * and no rule makes depend on the tokens they have so far.
  *
  * Rank 0 only, local, not thread-safe. plan and commit take time in proportion to the sequences and rows of
  * the step, and allocate nothing (except lists of best tokens, which grow with what they hold).

@@ -54,7 +54,8 @@ typedef struct tsr_cuda_step {
     int n_processors;      /* of the device: streaming multiprocessors */
     /* All below in device memory. */
     const tsr_cuda_counts *counts;
-    const int32_t *ids;                 /* [T] */
+    const int32_t *ids;                 /* [T]; -1 - r: what row r of the step before chose, tokens[r] */
+    const int32_t *tokens;              /* [R] of the step before; NULL where no id refers to it */
     const int32_t *positions;           /* [T] */
     const int32_t *sequence;            /* [T] index into sequences */
     const int32_t *rows;                /* [R] token indices, ascending */

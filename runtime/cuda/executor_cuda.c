@@ -3,6 +3,7 @@
 #include "runtime/cuda/gpu_internal.h"
 #include "runtime/cuda/step_block.h"
 #include "runtime/cuda/step_graphs.h"
+#include "runtime/cuda/step_sampler.h"
 #include "runtime/cuda/weights_cuda.h"
 #include "runtime/executor_backend.h"
 #include "runtime/memory_plan.h"
@@ -25,8 +26,11 @@ typedef struct cuda_executor {
     int64_t n_calls;
     tsr_step_block *block;
     tsr_step_graphs *graphs;
-    cudaEvent_t done;
-    cudaEvent_t *marks; /* [n_calls + 1] profile only: between the calls */
+    tsr_step_sampler *sampler;
+    cudaEvent_t done;                       /* of the step that was run */
+    cudaEvent_t ended[TSR_STEPS_UNDER_WAY]; /* of the steps that were started, in turn */
+    int turn, n_under_way;                  /* of the next one to be started; not finished */
+    cudaEvent_t *marks;                     /* [n_calls + 1] profile only: between the calls */
     double profile[TSR_OP_COUNT];
 } cuda_executor;
 
@@ -105,6 +109,18 @@ static tsr_status bind_all(cuda_executor *e)
 
 /* --- Sizes --- */
 
+/* Where all ranks have all logits, rank 0 gives them and the others nothing. */
+static tsr_step_sampler_limits sampler_limits(const cuda_executor *e)
+{
+    tsr_cuda_comm *comm = e->gpu->comm;
+    bool nothing = comm && comm->rank > 0 && output_info(e)->cols == e->model->vocabulary;
+    return (tsr_step_sampler_limits){.max_rows = e->options.max_rows,
+                                     .vocabulary = (int32_t)e->model->vocabulary,
+                                     .first_id = (int32_t)e->graph->output_first,
+                                     .n_local = nothing ? 0 : (int32_t)output_info(e)->cols,
+                                     .comm = comm};
+}
+
 /* The graph, the plan of its values and what all takes, without allocating any of it on the GPU. */
 static tsr_status prepare(cuda_executor *e)
 {
@@ -121,10 +137,12 @@ static tsr_status prepare(cuda_executor *e)
     tsr_cache_lay_out(e->model, o->dtype, 0, NULL,
                       e->cache); /* its memory comes later: kernels ask for its form */
     TSR_TRY(bind_all(e));
+    tsr_step_sampler_limits sampling = sampler_limits(e);
     e->sizes = (tsr_executor_sizes){.weight_bytes = weights.bytes,
                                     .streamed_bytes = weights.linear_bytes,
                                     .activation_bytes =
                                         e->plan.floats * tsr_dtype_bytes(o->dtype) + e->workspace_bytes +
+                                        tsr_step_sampler_bytes(&sampling) +
                                         (int64_t)o->max_rows * output_info(e)->cols * (int64_t)sizeof(float),
                                     .isa = e->gpu->name};
     return TSR_OK;
@@ -159,6 +177,8 @@ static tsr_status make_marks(cuda_executor *e)
 {
     void *p;
     TSR_TRY(tsr_cuda_check(cudaEventCreateWithFlags(&e->done, cudaEventDisableTiming), "an event"));
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++)
+        TSR_TRY(tsr_cuda_check(cudaEventCreateWithFlags(&e->ended[i], cudaEventDisableTiming), "an event"));
     if (!e->options.profile) return TSR_OK;
     TSR_TRY(tsr_calloc(e->n_calls + 1, sizeof *e->marks, "the profile", &p));
     e->marks = p;
@@ -188,6 +208,8 @@ static tsr_status build(cuda_executor *e)
                                     .n_ropes = e->model->n_ropes};
     TSR_TRY(tsr_step_block_create(&limits, &e->block));
     TSR_TRY(tsr_step_graphs_create(&e->graphs));
+    tsr_step_sampler_limits sampling = sampler_limits(e);
+    TSR_TRY(tsr_step_sampler_create(&sampling, &e->sampler));
     TSR_TRY(make_marks(e));
     /* What was cleared above went through another stream than the one steps run on. */
     return tsr_cuda_check(cudaDeviceSynchronize(), "preparing the GPU");
@@ -196,9 +218,13 @@ static tsr_status build(cuda_executor *e)
 static void destroy(void *executor)
 {
     cuda_executor *e = executor;
+    if (e->gpu && e->gpu->lost) return; /* the GPU still uses all of this, and the process is about to end */
     for (int64_t i = 0; e->marks && i <= e->n_calls; i++)
         if (e->marks[i]) cudaEventDestroy(e->marks[i]);
     if (e->done) cudaEventDestroy(e->done);
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++)
+        if (e->ended[i]) cudaEventDestroy(e->ended[i]);
+    tsr_step_sampler_destroy(&e->sampler);
     tsr_step_graphs_destroy(&e->graphs);
     tsr_step_block_destroy(&e->block);
     tsr_cuda_weights_destroy(&e->weights);
@@ -253,6 +279,7 @@ static tsr_cuda_step bound_step(const cuda_executor *e, tsr_step_bounds bounds, 
                        .bound_context = (int32_t)tsr_min(e->options.max_context, INT32_MAX),
                        .n_processors = e->gpu->n_processors};
     tsr_step_block_bind(e->block, bounds, &s);
+    s.tokens = tsr_step_sampler_tokens(e->sampler);
     return s;
 }
 
@@ -328,6 +355,39 @@ static tsr_status run(void *executor, const tsr_step *step)
     return add_profile(e);
 }
 
+static bool samples(const void *executor, const tsr_sample_row *rows, int32_t n_rows)
+{
+    (void)executor;
+    return tsr_step_sampler_takes(rows, n_rows);
+}
+
+static tsr_status start(void *executor, const tsr_step *step, const tsr_sample_row *rows)
+{
+    cuda_executor *e = executor;
+    tsr_cuda_step s = {.stream = e->gpu->stream, .n_processors = e->gpu->n_processors};
+    int turn = e->turn;
+    if (e->n_under_way == TSR_STEPS_UNDER_WAY)
+        return tsr_fail(TSR_ERR_INTERNAL, "%d steps are under way already", e->n_under_way);
+    TSR_TRY(run_step(e, step));
+    TSR_TRY(
+        tsr_step_sampler_enqueue(e->sampler, e->logits, output_info(e)->cols, rows, step->n_rows, turn, &s));
+    TSR_TRY(tsr_cuda_check(cudaEventRecord(e->ended[turn], e->gpu->stream), "an event"));
+    e->turn = (turn + 1) % TSR_STEPS_UNDER_WAY;
+    e->n_under_way++;
+    return TSR_OK;
+}
+
+static tsr_status finish(void *executor, tsr_sample_result *results)
+{
+    cuda_executor *e = executor;
+    int oldest = (e->turn + TSR_STEPS_UNDER_WAY - e->n_under_way) % TSR_STEPS_UNDER_WAY;
+    if (e->n_under_way == 0) return tsr_fail(TSR_ERR_INTERNAL, "no step is under way");
+    TSR_TRY(tsr_gpu_wait(e->gpu, e->ended[oldest]));
+    tsr_step_sampler_results(e->sampler, oldest, results);
+    e->n_under_way--;
+    return e->n_under_way == 0 ? add_profile(e) : TSR_OK;
+}
+
 static const float *output(const void *executor, int64_t *ld, int64_t *cols)
 {
     const cuda_executor *e = executor;
@@ -345,5 +405,12 @@ static const double *profile(const void *executor)
     return ((const cuda_executor *)executor)->profile;
 }
 
-const tsr_executor_backend tsr_executor_cuda = {
-    .create = create, .destroy = destroy, .run = run, .output = output, .sizes = sizes, .profile = profile};
+const tsr_executor_backend tsr_executor_cuda = {.create = create,
+                                                .destroy = destroy,
+                                                .run = run,
+                                                .output = output,
+                                                .samples = samples,
+                                                .start = start,
+                                                .finish = finish,
+                                                .sizes = sizes,
+                                                .profile = profile};
