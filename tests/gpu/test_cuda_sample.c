@@ -38,6 +38,7 @@ static tsr_status team_all_reduce(tsr_cuda_comm *comm, void *data, tsr_dtype dty
         for (int64_t i = 0; i < n; i++) sum[i] += t->data[r][i];
     pthread_barrier_wait(&t->barrier);
     cuda_ok(cudaMemcpy(data, sum, (size_t)n * sizeof *sum, cudaMemcpyHostToDevice));
+    cuda_ok(cudaStreamSynchronize(NULL)); /* a copy from ordinary memory may return before its end */
     free(own);
     free(sum);
     return TSR_OK;
