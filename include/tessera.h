@@ -65,7 +65,7 @@ typedef struct tsr_engine_options {
     bool random_weights;  /* no weights are read: for benchmarks */
     bool needs_tokenizer; /* fail at once if the model has no tokenizer; else requests by ids alone work
                              without */
-    bool profile;         /* measure the time of each op */
+    bool profile;         /* measure the time of each stage of a step */
     bool quiet;           /* no progress lines on stderr */
     const char *device;   /* "auto" (the GPUs if every rank sees one), "cpu", "cuda": one GPU a rank */
     double gpu_memory_fraction; /* of a GPU's free memory, for weights, values, keys and values; 0: 0.9 */

@@ -89,7 +89,7 @@ enum {
       "timed runs after a warm-up; medians are reported")                                                    \
     X(RANDOM_WEIGHTS, "random-weights", FLAG, "", 0, 0, "", TSR_CMD_BENCH,                                   \
       "needs config.json alone; weights at random")                                                          \
-    X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show the time of each op")                     \
+    X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show where the time of a step goes")           \
     X(DTYPE, "dtype", TEXT, "auto", 0, 0, "TYPE", TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT,             \
       "float32, bfloat16, float16 or auto (the checkpoint's)")                                               \
     X(KERNELS, "kernels", TEXT, "auto", 0, 0, "SET", TSR_CMD_RUNS,                                           \

@@ -494,6 +494,17 @@ const tsr_executor *tsr_engine_executor(const tsr_engine *e)
     return e->executor;
 }
 
+tsr_host_times tsr_engine_get_host_times(const tsr_engine *e)
+{
+    return e->times;
+}
+
+void tsr_engine_reset_times(tsr_engine *e)
+{
+    e->times = (tsr_host_times){0};
+    tsr_executor_reset_profile(e->executor);
+}
+
 const tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *e)
 {
     return e->tokenizer;

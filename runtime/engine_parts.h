@@ -83,6 +83,8 @@ struct tsr_engine {
     engine_request **requests; /* [n_requests] in order of submission */
     int64_t n_requests, requests_capacity, next_id;
 
+    tsr_host_times times;
+    double lap; /* when what is being timed began */
     tsr_engine_info info;
 };
 

@@ -1,5 +1,6 @@
 /* engine_step.c: one step, the same on every rank: record, graph, sampler. */
 #include "base/checked.h"
+#include "base/log.h"
 #include "runtime/engine_parts.h"
 
 void tsr_engine_request_stop(void)
@@ -24,14 +25,24 @@ static tsr_status share_record(tsr_engine *e)
     return root ? TSR_OK : tsr_step_record_decode(bytes, n, &e->limits, e->record);
 }
 
+/* The time since the last lap goes to one of e->times. */
+static void lap(tsr_engine *e, double *seconds)
+{
+    double now = tsr_now();
+    *seconds += now - e->lap;
+    e->lap = now;
+}
+
 /* What a step on this rank's host gives is kept until it is taken: the sampler's memory is its next run's. */
 static tsr_status run_here(tsr_engine *e, const tsr_step *step, const tsr_sample_row *rows, engine_flight *f)
 {
     const tsr_sample_result *results;
     int64_t ld, cols;
     TSR_TRY(tsr_executor_run(e->executor, step));
+    lap(e, &e->times.start);
     const float *logits = tsr_executor_output(e->executor, &ld, &cols);
     TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, &results));
+    lap(e, &e->times.sample);
     tsr_slot_table_results(e->slots, results, step->n_rows);
     for (int32_t i = 0; i < step->n_rows; i++) f->results[i] = results[i];
     return TSR_OK;
@@ -47,11 +58,15 @@ static tsr_status launch(tsr_engine *e)
     if (e->n_flights == TSR_STEPS_UNDER_WAY)
         return tsr_fail(TSR_ERR_INTERNAL, "a third step while two are under way");
     TSR_TRY(tsr_step_builder_build(e->builder, e->record, e->slots, &step, &rows));
+    lap(e, &e->times.plan);
+    e->times.steps++;
     engine_flight *f = &e->flights[e->n_flights++];
     f->n_rows = step->n_rows;
     f->on_device = tsr_executor_samples(e->executor, rows, step->n_rows);
     if (!f->on_device) return run_here(e, step, rows, f);
-    return tsr_executor_start(e->executor, step, rows);
+    TSR_TRY(tsr_executor_start(e->executor, step, rows));
+    lap(e, &e->times.start);
+    return TSR_OK;
 }
 
 /* Takes the results of the oldest flight; they stay valid until the next one begins. */
@@ -63,7 +78,11 @@ static tsr_status take(tsr_engine *e, const tsr_sample_result **results, int32_t
     e->n_flights--;
     *results = oldest.results;
     *n_results = oldest.n_rows;
-    return oldest.on_device ? tsr_executor_finish(e->executor, oldest.results) : TSR_OK;
+    if (!oldest.on_device) return TSR_OK;
+    e->lap = tsr_now();
+    TSR_TRY(tsr_executor_finish(e->executor, oldest.results));
+    lap(e, &e->times.wait);
+    return TSR_OK;
 }
 
 static tsr_status broken_by(tsr_engine *e, tsr_status s)
@@ -74,6 +93,7 @@ static tsr_status broken_by(tsr_engine *e, tsr_status s)
 
 static tsr_status share_and_launch(tsr_engine *e)
 {
+    e->lap = tsr_now();
     TSR_TRY(broken_by(e, share_record(e)));
     return broken_by(e, launch(e));
 }
@@ -106,7 +126,9 @@ tsr_status tsr_engine_dismiss(tsr_engine *e)
 
 static tsr_status plan_and_launch(tsr_engine *e)
 {
+    double begin = tsr_now();
     tsr_scheduler_plan(e->scheduler, e->record);
+    e->times.plan += tsr_now() - begin;
     return share_and_launch(e);
 }
 
@@ -115,8 +137,11 @@ static tsr_status take_and_commit(tsr_engine *e)
     const tsr_sample_result *results;
     int32_t n;
     TSR_TRY(broken_by(e, take(e, &results, &n)));
+    e->lap = tsr_now();
     TSR_TRY(tsr_scheduler_commit(e->scheduler, results, n));
-    return engine_requests_update(e);
+    TSR_TRY(engine_requests_update(e));
+    lap(e, &e->times.commit);
+    return TSR_OK;
 }
 
 /* Where the last record says `ahead`, its step is left under way and the next one begun before its results are taken.

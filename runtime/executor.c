@@ -84,9 +84,14 @@ tsr_executor_sizes tsr_executor_get_sizes(const tsr_executor *e)
     return e->backend->sizes(e->impl);
 }
 
-const double *tsr_executor_profile(const tsr_executor *e)
+const tsr_profile *tsr_executor_profile(const tsr_executor *e)
 {
     return e->backend->profile(e->impl);
+}
+
+void tsr_executor_reset_profile(tsr_executor *e)
+{
+    e->backend->reset_profile(e->impl);
 }
 
 /* --- Cache --- */

@@ -19,6 +19,7 @@
 #include "layers/graph.h"
 #include "layers/kernel.h"
 #include "runtime/sampler.h"
+#include "runtime/stage.h"
 #include "runtime/weights_cache.h"
 
 typedef struct tsr_executor tsr_executor;
@@ -38,7 +39,7 @@ typedef struct tsr_executor_options {
     bool no_graphs;    /* enqueue every step of a GPU call by call */
     int max_sequences; /* of one step, and */
     int64_t max_context; /* tokens of one sequence: what the buffers of a GPU's steps are sized by */
-    bool profile;        /* measure the time of each op */
+    bool profile;        /* measure the time of each stage of a step (stage.h) */
 } tsr_executor_options;
 
 /* Borrows the model, pool and comm; `source` and `cache` are needed during the call only. */
@@ -72,7 +73,8 @@ tsr_executor_sizes tsr_executor_get_sizes(const tsr_executor *e);
 /* Bytes of cache that one token takes on this rank. */
 int64_t tsr_cache_bytes_per_token(const tsr_model *local, tsr_dtype dtype);
 
-/* Seconds spent in each op since creation (profile only), indexed by tsr_op. */
-const double *tsr_executor_profile(const tsr_executor *e);
+/* Where the time of steps went since creation or the last reset: [TSR_PROFILE_KINDS]; NULL without a profile. */
+const tsr_profile *tsr_executor_profile(const tsr_executor *e);
+void tsr_executor_reset_profile(tsr_executor *e);
 
 #endif

@@ -14,7 +14,8 @@ typedef struct tsr_executor_backend {
     tsr_status (*start)(void *executor, const tsr_step *step, const tsr_sample_row *rows);
     tsr_status (*finish)(void *executor, tsr_sample_result *results);
     tsr_executor_sizes (*sizes)(const void *executor);
-    const double *(*profile)(const void *executor);
+    const tsr_profile *(*profile)(const void *executor);
+    void (*reset_profile)(void *executor);
 } tsr_executor_backend;
 
 extern const tsr_executor_backend tsr_executor_cpu;

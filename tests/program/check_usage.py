@@ -210,7 +210,7 @@ class Json(Case):
         text = self.good("bench", "--model", LLAMA, "--prompt-tokens", 16, "--new-tokens", 8, "--repeat", 1,
                          "--profile").out.decode()
         for pattern in (r"prefill +[\d.]+ tokens/s", r"decode +[\d.]+ tokens/s", r"read bandwidth", r"rank 0 .*peak",
-                        r"linear +[\d.]+ s"):
+                        r"decode step +us a step", r"out-projection +[\d.]+", r"host, us a step: plan [\d.]+"):
             self.assertRegex(text, pattern)
 
     def test_bench_of_random_weights_needs_a_config_alone(self):
