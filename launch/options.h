@@ -92,8 +92,8 @@ enum {
     X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show where the time of a step goes")           \
     X(DTYPE, "dtype", TEXT, "auto", 0, 0, "TYPE", TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT,             \
       "float32, bfloat16, float16 or auto (the checkpoint's)")                                               \
-    X(KERNELS, "kernels", TEXT, "auto", 0, 0, "SET", TSR_CMD_RUNS,                                           \
-      "auto, inject or reference (nothing fused)")                                                           \
+    X(KERNELS, "kernels", TEXT, "auto", 0, 0, "SET", TSR_CMD_RUNS | TSR_CMD_PLAN,                            \
+      "auto, inject or reference (nothing fused, the simplest kernels)")                                     \
     X(THREADS, "threads", INT, "0", 0, 512, "N", TSR_CMD_RUNS | TSR_CMD_CONVERT,                             \
       "threads of each rank; 0: its share of the cores")                                                     \
     X(CONTEXT, "context", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                               \
@@ -106,8 +106,8 @@ enum {
       "memory")                                                                                              \
     X(CACHE, "cache", TEXT, "", 0, 0, "DIR", TSR_CMD_RUNS | TSR_CMD_CACHE,                                   \
       "private folder (mode 700) where each rank keeps its weights as it loads them, for a faster start")    \
-    X(DEVICE, "device", TEXT, "auto", 0, 0, "KIND", TSR_CMD_RUNS,                                            \
-      "cpu, cuda (one GPU a rank) or auto (cuda where every rank sees a GPU)")                               \
+    X(DEVICE, "device", TEXT, "auto", 0, 0, "KIND", TSR_CMD_RUNS | TSR_CMD_PLAN,                             \
+      "cpu, cuda (one GPU a rank) or auto (cuda where every rank sees a GPU; to plan: cpu)")                 \
     X(GPU_MEMORY_FRACTION, "gpu-memory-fraction", REAL, "0.9", 0.01, 1, "X", TSR_CMD_RUNS,                   \
       "of a GPU's free memory to use")                                                                       \
     X(NO_CUDA_GRAPH, "no-cuda-graph", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                      \

@@ -70,22 +70,11 @@ static tsr_status choose_dtype(tsr_engine *e, tsr_object config)
     return TSR_OK;
 }
 
-static tsr_status choose_kernels(const char *name, tsr_kernels_choice *out)
-{
-    static const char *const names[] = {
-        [TSR_KERNELS_AUTO] = "auto", [TSR_KERNELS_INJECT] = "inject", [TSR_KERNELS_REFERENCE] = "reference"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *out = (tsr_kernels_choice)i;
-            return TSR_OK;
-        }
-    return tsr_fail(TSR_ERR_USAGE, "kernels must be auto, inject or reference, found \"%s\"", name);
-}
-
 static tsr_status shard_and_fuse(tsr_engine *e)
 {
-    tsr_kernels_choice choice = TSR_KERNELS_AUTO;
-    TSR_TRY(choose_kernels(e->options.kernels, &choice));
+    tsr_kernels_choice choice;
+    TSR_TRY(tsr_kernels_choice_of(e->options.kernels, &choice));
+    e->plain_kernels = choice == TSR_KERNELS_REFERENCE;
     TSR_TRY(tsr_sharding_derive(e->model, tsr_world_size(e->world), &e->sharding));
     TSR_TRY(tsr_sharding_localize(e->sharding, tsr_world_rank(e->world), &e->local));
     TSR_TRY(tsr_fuse(e->local, choice, &e->fused));
@@ -192,6 +181,7 @@ static tsr_executor_options executor_options(const tsr_engine *e)
                                   .no_graphs = e->options.no_cuda_graph,
                                   .max_sequences = e->limits.max_sequences,
                                   .max_context = e->limits.max_context,
+                                  .plain_kernels = e->plain_kernels,
                                   .profile = e->options.profile};
 }
 

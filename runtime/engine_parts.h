@@ -60,6 +60,7 @@ struct tsr_engine {
     tsr_dtype dtype;
     tsr_generation_config generation;
     tsr_fuse_report fused;
+    bool plain_kernels;
 
     tsr_gpu *gpu; /* NULL: on the CPU */
     tsr_affinity *affinity;

@@ -35,9 +35,10 @@ typedef struct tsr_executor_options {
     tsr_pool *pool;
     tsr_comm *comm; /* of ranks on CPUs */
     struct tsr_gpu
-        *gpu;          /* NULL: on the CPU. Else runtime/cuda/gpu.h: this rank's GPU, with its communicator */
-    bool no_graphs;    /* enqueue every step of a GPU call by call */
-    int max_sequences; /* of one step, and */
+        *gpu; /* NULL: on the CPU. Else runtime/cuda/gpu.h: this rank's GPU, with its communicator */
+    bool plain_kernels;  /* on a GPU: the simplest kernel of each op */
+    bool no_graphs;      /* enqueue every step of a GPU call by call */
+    int max_sequences;   /* of one step, and */
     int64_t max_context; /* tokens of one sequence: what the buffers of a GPU's steps are sized by */
     bool profile;        /* measure the time of each stage of a step (stage.h) */
 } tsr_executor_options;

@@ -48,6 +48,7 @@ typedef struct tsr_cuda_sequence {
 typedef struct tsr_cuda_step {
     cudaStream_t stream;
     bool overlap; /* launch with programmatic stream serialization */
+    bool plain;   /* of several kernels for an op take the simplest: for finding errors */
     bool decode;  /* every sequence has one token, and each is wanted: token t = sequence t = row t */
     int32_t bound_tokens, bound_sequences, bound_rows; /* at least the counts; what launches are sized by */
     int32_t bound_context; /* no sequence of any step has more tokens than this, cached and new together */

@@ -271,6 +271,7 @@ static tsr_cuda_step bound_step(const cuda_executor *e, tsr_step_bounds bounds, 
     tsr_cuda_step s = {.stream = e->gpu->stream,
                        .overlap = e->gpu->overlaps && !staged,
                        .decode = decode,
+                       .plain = e->options.plain_kernels,
                        .bound_context = (int32_t)tsr_min(e->options.max_context, INT32_MAX),
                        .n_processors = e->gpu->n_processors};
     tsr_step_block_bind(e->block, bounds, &s);
