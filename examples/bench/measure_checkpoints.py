@@ -19,7 +19,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import random
 import re
 import shutil
 import statistics
@@ -28,95 +27,12 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "program"))
-from torchfile import Tensor, write_torch  # noqa: E402
-
-POOL_BYTES = 1 << 24
-LLAMA = {"model_type": "llama", "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 8,
-         "intermediate_size": 8192, "num_hidden_layers": 15, "vocab_size": 32003, "rms_norm_eps": 1e-5,
-         "max_position_embeddings": 2048, "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
-GPT2 = {"model_type": "gpt2", "n_embd": 2048, "n_head": 32, "n_layer": 19, "vocab_size": 32003, "n_positions": 2048,
-        "n_ctx": 2048, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new", "torch_dtype": "bfloat16"}
-
-
-def llama_shapes(c):
-    e, f, kv = c["hidden_size"], c["intermediate_size"], 64 * c["num_key_value_heads"]
-    yield "model.embed_tokens.weight", [c["vocab_size"], e]
-    for i in range(c["num_hidden_layers"]):
-        at = f"model.layers.{i}."
-        for name, shape in (("self_attn.q_proj", [e, e]), ("self_attn.k_proj", [kv, e]), ("self_attn.v_proj", [kv, e]),
-                            ("self_attn.o_proj", [e, e]), ("mlp.gate_proj", [f, e]), ("mlp.up_proj", [f, e]),
-                            ("mlp.down_proj", [e, f]), ("input_layernorm", [e]), ("post_attention_layernorm", [e])):
-            yield at + name + ".weight", shape
-    yield "model.norm.weight", [e]
-    yield "lm_head.weight", [c["vocab_size"], e]
-
-
-def gpt2_shapes(c):
-    e = c["n_embd"]
-    yield "wte.weight", [c["vocab_size"], e]
-    yield "wpe.weight", [c["n_positions"], e]
-    for i in range(c["n_layer"]):
-        for name, shape in (("attn.c_attn", [e, 3 * e]), ("attn.c_proj", [e, e]), ("mlp.c_fc", [e, 4 * e]),
-                            ("mlp.c_proj", [4 * e, e]), ("ln_1", [e]), ("ln_2", [e])):
-            yield f"h.{i}.{name}.weight", shape
-            yield f"h.{i}.{name}.bias", shape[-1:]
-    yield "ln_f.weight", [e]
-    yield "ln_f.bias", [e]
-
-
-class Numbers:
-    """Random bfloat16 numbers of either sign between 0.008 and 0.03: a pool, read from random places."""
-
-    def __init__(self):
-        self.random = random.Random(1)
-        lanes = POOL_BYTES // 2
-        mask, exponent = (int.from_bytes(struct.pack("<H", bits) * lanes, "little") for bits in (0x80FF, 0x3C00))
-        self.pool = (int.from_bytes(self.random.randbytes(POOL_BYTES), "little") & mask | exponent).to_bytes(
-            POOL_BYTES, "little")
-
-    def take(self, count):
-        left, pieces = 2 * count, []
-        while left > 0:
-            at = 2 * self.random.randrange(POOL_BYTES // 4)
-            pieces.append(self.pool[at:at + left])
-            left -= len(pieces[-1])
-        return b"".join(pieces)
-
-
-def elements(shape):
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count
-
-
-def make_llama(folder, numbers):
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(LLAMA))
-    header, at = {}, 0
-    for name, shape in llama_shapes(LLAMA):
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + 2 * elements(shape)]}
-        at += 2 * elements(shape)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(folder / "model.safetensors", "wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text)
-        for told in header.values():
-            out.write(numbers.take(elements(told["shape"])))
-    return at
-
-
-def make_gpt2(folder, numbers):
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(GPT2))
-    weights = {name: Tensor("BF16", shape, numbers.take(elements(shape))) for name, shape in gpt2_shapes(GPT2)}
-    write_torch(folder / "pytorch_model.bin", weights)
+from random_models import SHAPES, Numbers, make_gpt2, make_llama
 
 
 def make_models(folder):
     numbers = Numbers()
-    make_llama(folder / "llama", numbers)
+    make_llama(folder / "llama", numbers, SHAPES["llama-2gb"])
     make_gpt2(folder / "gpt2", numbers)
 
 
