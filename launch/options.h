@@ -27,12 +27,14 @@ enum {
     TSR_CMD_TOKENIZE = 4,
     TSR_CMD_PLAN = 8,
     TSR_CMD_BENCH = 16,
-    TSR_CMD_RUNS = TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH, /* those that run a model */
     TSR_CMD_CONVERT = 32,
     TSR_CMD_INSPECT = 64,
     TSR_CMD_CACHE = 128,
+    TSR_CMD_CLASSIFY = 256,
+    TSR_CMD_RUNS =
+        TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH | TSR_CMD_CLASSIFY, /* those that run a model */
     TSR_CMD_ARGUMENT = TSR_CMD_INSPECT | TSR_CMD_CACHE, /* those that take one argument without a name */
-    TSR_CMD_ALL = 255
+    TSR_CMD_ALL = 511
 };
 
 /* X(ID, "name", KIND, default, low, high, "VALUE", commands, "help"). low and high bound numbers. */
@@ -44,9 +46,10 @@ enum {
     X(PROMPT, "prompt", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE, "a prompt; may be given many times")       \
     X(PROMPT_FILE, "prompt-file", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE,                                  \
       "a file that is one prompt; - reads stdin")                                                            \
-    X(TEXT, "text", LIST, "", 0, 0, "TEXT", TSR_CMD_SCORE | TSR_CMD_TOKENIZE,                                \
+    X(TEXT, "text", LIST, "", 0, 0, "TEXT", TSR_CMD_SCORE | TSR_CMD_TOKENIZE | TSR_CMD_CLASSIFY,             \
       "a text; may be given many times")                                                                     \
-    X(IDS, "ids", LIST, "", 0, 0, "5,17,3", TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_TOKENIZE,             \
+    X(IDS, "ids", LIST, "", 0, 0, "5,17,3",                                                                  \
+      TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_TOKENIZE | TSR_CMD_CLASSIFY,                                \
       "token ids instead of text; may be given many times; needs no tokenizer")                              \
     X(MAX_NEW_TOKENS, "max-new-tokens", INT, "128", 0, 1e7, "N", TSR_CMD_GENERATE,                           \
       "longest answer in tokens")                                                                            \
@@ -71,7 +74,8 @@ enum {
       "end the answer before this text; may be given many times")                                            \
     X(IGNORE_EOS, "ignore-eos", FLAG, "", 0, 0, "", TSR_CMD_GENERATE,                                        \
       "go on after an end-of-sequence token")                                                                \
-    X(TOP, "top", INT, "5", 0, 1000, "K", TSR_CMD_SCORE, "list the K best next tokens")                      \
+    X(TOP, "top", INT, "5", 0, 1000, "K", TSR_CMD_SCORE | TSR_CMD_CLASSIFY,                                  \
+      "list the K best next tokens, or labels")                                                              \
     X(TP, "tp", INT, "1", 1, 4096, "N", TSR_CMD_PLAN | TSR_CMD_CONVERT,                                      \
       "number of ranks to plan or cut for")                                                                  \
     X(OUTPUT, "output", TEXT, "", 0, 0, "DIR", TSR_CMD_CONVERT, "the new model folder")                      \
@@ -92,6 +96,8 @@ enum {
     X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show the time of each op")                     \
     X(DTYPE, "dtype", TEXT, "auto", 0, 0, "TYPE", TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT,             \
       "float32, bfloat16, float16 or auto (the checkpoint's)")                                               \
+    X(TASK, "task", TEXT, "auto", 0, 0, "TASK", TSR_CMD_RUNS,                                                \
+      "text-generation, text-classification, token-classification or auto (what config.json says)")          \
     X(KERNELS, "kernels", TEXT, "auto", 0, 0, "SET", TSR_CMD_RUNS,                                           \
       "auto, inject or reference (nothing fused)")                                                           \
     X(THREADS, "threads", INT, "0", 0, 512, "N", TSR_CMD_RUNS | TSR_CMD_CONVERT,                             \

@@ -33,6 +33,7 @@ if(TARGET tessera_program AND Python3_FOUND)
   add_program_test(oracle_float32_n1_portable oracle/check_generate.py)
   set_tests_properties(oracle_float32_n1_portable PROPERTIES ENVIRONMENT "${program_environment};TESSERA_ISA=portable")
   add_program_test(oracle_bfloat16_n1 oracle/check_generate.py --dtype bfloat16)
+  add_program_test(oracle_heads_n1 oracle/check_heads.py)
   if(MPIEXEC_EXECUTABLE)
     set(ranks_environment "${program_environment};ASAN_OPTIONS=detect_leaks=0") # Open MPI leaks at its end
     foreach(ranks 2 3 4)
@@ -40,7 +41,9 @@ if(TARGET tessera_program AND Python3_FOUND)
       set_tests_properties(program_forms_n${ranks} PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
       add_program_test(oracle_float32_n${ranks} oracle/check_generate.py --jobs 2 --launcher
                        "${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks}")
-      set_tests_properties(oracle_float32_n${ranks} PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
+      add_program_test(oracle_heads_n${ranks} oracle/check_heads.py --ranks ${ranks})
+      set_tests_properties(oracle_float32_n${ranks} oracle_heads_n${ranks}
+                           PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
     endforeach()
     add_program_test(oracle_bfloat16_n2 oracle/check_generate.py --jobs 2 --dtype bfloat16 --launcher
                      "${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 2")
