@@ -13,6 +13,7 @@ endfunction()
 
 if(TARGET tessera_program AND Python3_FOUND)
   add_program_test(program_usage program/check_usage.py)
+  add_program_test(program_classify program/check_classify.py)
   add_program_test(program_plan program/check_plan.py)
   add_program_test(program_batching program/check_batching.py)
   add_program_test(program_text program/check_text.py)
