@@ -16,6 +16,7 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.checkpoint = o->text[TSR_OPT_CHECKPOINT];
     e.cache = o->text[TSR_OPT_CACHE];
     e.dtype = o->text[TSR_OPT_DTYPE];
+    e.task = o->text[TSR_OPT_TASK];
     e.kernels = o->text[TSR_OPT_KERNELS];
     e.threads = (int)o->integer[TSR_OPT_THREADS];
     e.step_tokens = (int)o->integer[TSR_OPT_STEP_TOKENS];
