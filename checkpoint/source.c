@@ -15,7 +15,7 @@
 /* In the order of preference. */
 static const tsr_source_format *const formats[] = {
     &tsr_format_safetensors, &tsr_format_safetensors_index, &tsr_format_torch,
-    &tsr_format_torch_index, &tsr_format_deepspeed_json,
+    &tsr_format_torch_index, &tsr_format_deepspeed_json,    &tsr_format_deepspeed_training,
 };
 /* By the ending of a file; what ends in nothing known is a torch file, as those end in anything. */
 static const tsr_source_format *const by_suffix[] = {
