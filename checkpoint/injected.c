@@ -140,7 +140,11 @@ tsr_status tsr_injected_from_config(tsr_object config, tsr_injected *out)
             config.where, type);
     TSR_TRY(tsr_object_int(config, "num_attention_heads", tsr_max(out->family->default_heads, 1), 1,
                            HEADS_CAP, &out->heads));
-    return tsr_object_int(config, "num_key_value_heads", out->heads, 1, HEADS_CAP, &out->kv_heads);
+    TSR_TRY(tsr_object_int(config, "num_key_value_heads", out->heads, 1, HEADS_CAP, &out->kv_heads));
+    if (out->heads % out->kv_heads == 0) return TSR_OK;
+    return tsr_fail(TSR_ERR_FORMAT,
+                    "%s: the number of heads (%lld) is not a multiple of that of kv heads (%lld)",
+                    config.where, (long long)out->heads, (long long)out->kv_heads);
 }
 
 int tsr_injected_find(const char *name, size_t *layer)
@@ -284,11 +288,10 @@ static tsr_status join_qkv_by_head(const joining *j)
 static tsr_status join_qkv(const joining *j)
 {
     const tsr_injected_family *f = j->injected->family;
-    int64_t h = j->injected->heads, kv = j->injected->kv_heads;
+    int64_t share = j->injected->heads / j->injected->kv_heads; /* heads of q to one of k and one of v */
     switch (f->layout) {
     case QKV_APART:
-        if (h == kv) h = kv = 1;
-        return part(j, 3, f->qkv, (int64_t[]){0, h, h + kv, h + 2 * kv});
+        return part(j, 3, f->qkv, (int64_t[]){0, share, share + 1, share + 2});
     case QKV_TOGETHER:
         return join_qkv_together(j);
     case QKV_BY_HEAD:
