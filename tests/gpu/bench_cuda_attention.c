@@ -34,7 +34,7 @@ typedef struct bench {
 
 static void make_bench(bench *b, const attention_sizes *m, const sequence_spec *specs, int n, bool decode)
 {
-    make_attention_step(&b->step, m, specs, n, 0, decode);
+    make_attention_step(&b->step, m, specs, n, 0, decode, false);
     int64_t tokens = b->step.host.n_tokens, cols = (int64_t)(m->heads + 2 * m->kv_heads) * m->head_dim;
     int64_t cache = (int64_t)b->step.n_pages * TSR_PAGE_TOKENS * m->kv_heads * m->head_dim * 2;
     b->layers = (int)(((int64_t)256 << 20) / (2 * cache)) + 1;

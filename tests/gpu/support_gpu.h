@@ -2,6 +2,7 @@
 #ifndef TSR_TESTS_GPU_SUPPORT_GPU_H
 #define TSR_TESTS_GPU_SUPPORT_GPU_H
 
+#include "layers/cpu/cpu_kernels.h"
 #include "layers/cuda/cuda_kernel.h"
 
 #include <setjmp.h>
@@ -26,6 +27,14 @@ static inline void need_gpus(int wanted)
 static inline void cuda_ok(cudaError_t error)
 {
     if (error != cudaSuccess) fail_msg("CUDA: %s", cudaGetErrorString(error));
+}
+
+/* What kernels are held against: those of the CPU that round nothing but what is stored. */
+static inline const tsr_cpu_kernels *reference_kernels(void)
+{
+    const tsr_cpu_kernels *best = tsr_cpu_kernels_named("avx512");
+    if (!best) best = tsr_cpu_kernels_named("avx2");
+    return best ? best : tsr_cpu_kernels_named("portable");
 }
 
 static inline void *to_device(const void *host, size_t bytes)
