@@ -76,8 +76,7 @@ static inline void copy_step_to_device(attention_step *s, const attention_sizes 
         sequences[i] = (tsr_cuda_sequence){GARBAGE, 1, GARBAGE, GARBAGE, GARBAGE};
         if (i >= n) continue;
         const tsr_step_sequence *q = &s->sequences[i];
-        sequences[i] =
-            (tsr_cuda_sequence){q->first_token, q->n_tokens, q->position, page, q->prefix};
+        sequences[i] = (tsr_cuda_sequence){q->first_token, q->n_tokens, q->position, page, q->prefix};
         page += pages_of(&(sequence_spec){q->position, q->n_tokens});
     }
     s->on_device[0] = to_device(&counts, sizeof counts);

@@ -256,7 +256,8 @@ static inline int64_t bound_of(const scene *s, bool selected)
     return selected ? s->step.device.bound_rows : s->step.device.bound_tokens;
 }
 
-static inline void add_input(scene *s, int64_t cols, placing at, tsr_dtype dtype, bool selected, float amplitude)
+static inline void add_input(scene *s, int64_t cols, placing at, tsr_dtype dtype, bool selected,
+                             float amplitude)
 {
     value *v = &s->in[s->n_in];
     *v = make_value(bound_of(s, selected), cols, at, dtype, selected, amplitude);

@@ -189,7 +189,8 @@ static void check_extras(const attention_sizes *m, const attention_extras *extra
     scene s = {.m = *m, .extras = *extras, .dtype = dtype};
     char what[300];
     snprintf(what, sizeof what,
-             "%s, heads %d of %d over %d from %d, dims %d and %d, window %d, %d turning, %d+%d first%s%s, alibi %g%s%s",
+             "%s, heads %d of %d over %d from %d, dims %d and %d, window %d, %d turning, %d+%d first%s%s, "
+             "alibi %g%s%s",
              tsr_dtype_name(dtype), m->heads, m->group, m->kv_heads, m->first_head, m->head_dim, m->value_dim,
              m->window, m->rotary_dim, specs[0].cached, specs[0].tokens, decode ? ", decode" : "",
              odd ? ", odd" : "", (double)extras->alibi, extras->alibi_bf16 ? " in bfloat16" : "",
@@ -297,7 +298,8 @@ static void test_extras(void **state)
     static const attention_extras extras[] = {
         {1, 8, false, false}, {0.35f, 8, true, false}, {0, 8, false, true}, {0.5f, 3, false, true}};
     static const sequence_spec singles[] = {{1500, 1}, {0, 1}, {300, 1}, {31, 1}};
-    static const sequence_spec ragged[] = {{299, 1}, {30, 50}, {0, 1}, {0, 131}, {40, 70}, {0, 64}, {400, 65}};
+    static const sequence_spec ragged[] = {{299, 1}, {30, 50}, {0, 1},   {0, 131},
+                                           {40, 70}, {0, 64},  {400, 65}};
     for (int i = 0; i < COUNT_OF(models); i++)
         for (int d = 0; d < COUNT_OF(dtypes); d++)
             for (int x = 0; x < COUNT_OF(extras); x++) {
@@ -341,8 +343,8 @@ static void test_small(void **state)
 /* An argument chooses tests by name. */
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_many_sequences),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),    cmocka_unit_test(test_f16),
+                                       cmocka_unit_test(test_bf16),   cmocka_unit_test(test_many_sequences),
                                        cmocka_unit_test(test_extras), cmocka_unit_test(test_small)};
     need_gpus(1);
     if (argc > 1) cmocka_set_test_filter(argv[1]);

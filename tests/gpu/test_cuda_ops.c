@@ -149,8 +149,7 @@ int main(int argc, char **argv)
     quick = argc > 1 && strcmp(argv[1], "quick") == 0;
     struct CMUnitTest tests[ROWS + 2] = {cmocka_unit_test(test_rope), cmocka_unit_test(test_fill)};
     for (int i = 0; i < ROWS; i++)
-        tests[2 + i] = (struct CMUnitTest){.name = rows[i].name,
-                                           .test_func = test_row,
-                                           .initial_state = (void *)(uintptr_t)&rows[i]};
+        tests[2 + i] = (struct CMUnitTest){
+            .name = rows[i].name, .test_func = test_row, .initial_state = (void *)(uintptr_t)&rows[i]};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
