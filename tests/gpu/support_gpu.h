@@ -37,11 +37,17 @@ static inline const tsr_cpu_kernels *reference_kernels(void)
     return best ? best : tsr_cpu_kernels_named("portable");
 }
 
+/* Complete when it returns: a copy from memory that is not pinned may still be on its way when cudaMemcpy returns, and the
+ * streams of tests do not wait for it. `host` NULL: filled with 0xFF, which is NaN in every number format. */
 static inline void *to_device(const void *host, size_t bytes)
 {
     void *p;
     cuda_ok(cudaMalloc(&p, bytes + 256));
-    if (host) cuda_ok(cudaMemcpy(p, host, bytes, cudaMemcpyHostToDevice));
+    if (host)
+        cuda_ok(cudaMemcpy(p, host, bytes, cudaMemcpyHostToDevice));
+    else
+        cuda_ok(cudaMemset(p, 0xFF, bytes));
+    cuda_ok(cudaDeviceSynchronize());
     return p;
 }
 

@@ -297,14 +297,21 @@ static inline void free_scene(scene *s)
     free_op_step(&s->step);
 }
 
+static inline void give_workspace(scene *s)
+{
+    tsr_cuda_call *c = &s->device;
+    const tsr_cuda_step *step = &s->step.device;
+    c->workspace_bytes =
+        tsr_cuda_workspace_bytes(c, step->bound_tokens, step->bound_rows, step->n_processors);
+    if (c->workspace_bytes) c->workspace = to_device(NULL, (size_t)c->workspace_bytes);
+}
+
 /* Runs both, compares every output, frees all. */
 static inline void finish(scene *s, const char *what, double slackness)
 {
     place_tables(&s->step);
     run_call(reference_kernels(), &s->host, &s->step.host, 1);
-    s->device.workspace_bytes = tsr_cuda_workspace_bytes(
-        &s->device, s->step.device.bound_tokens, s->step.device.bound_rows, s->step.device.n_processors);
-    if (s->device.workspace_bytes) s->device.workspace = to_device(NULL, (size_t)s->device.workspace_bytes);
+    give_workspace(s);
     if (tsr_cuda_kernels[s->device.op](&s->device, &s->step.device) != TSR_OK)
         fail_msg("%s", tsr_error_text());
     cuda_ok(cudaStreamSynchronize(stream));

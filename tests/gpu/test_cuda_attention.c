@@ -174,7 +174,6 @@ static void run_gpu(scene *s, tsr_cuda_operand *qkv, tsr_cuda_operand *out)
     call.workspace_bytes =
         tsr_cuda_attention_workspace_bytes(&call, step->bound_tokens, step->bound_tokens, step->n_processors);
     call.workspace = to_device(NULL, (size_t)call.workspace_bytes);
-    cuda_ok(cudaMemset(call.workspace, 0xFF, (size_t)call.workspace_bytes));
     for (int i = 0; i < 3; i++) {
         s->step.device.overlap = i > 0;
         if (tsr_cuda_attention(&call, step) != TSR_OK) fail_msg("%s", tsr_error_text());

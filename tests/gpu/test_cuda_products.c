@@ -17,9 +17,10 @@ static const product_case products[] = {
 };
 enum { PRODUCTS = sizeof products / sizeof products[0], QUICK = 200000 };
 
+/* Quickly: small ones, and of those that the library does, which tries its ways, one in four. */
 static bool left_out(const product_case *c)
 {
-    return quick && c->rows * c->n * c->k > QUICK;
+    return quick && (c->rows * c->n * c->k > QUICK || (c->rows > 1 && (c - products) % 4));
 }
 
 /* Sums of about unit size. */
@@ -128,6 +129,7 @@ static void check_chain(int32_t rows)
     add_weight(&up, make_matrix(TSR_BF16, 2 * N, K, weight_amplitude(K)), true);
     add_output(&up, N, placings[0], TSR_BF16, false);
     set_attrs(&up, (tsr_attrs){.act = {TSR_ACT_SILU}});
+    give_workspace(&up);
     begin(&down, TSR_OP_LINEAR, rows, 0, 0, false);
     add_input(&down, N, placings[0], TSR_BF16, false, 1);
     add_weight(&down, make_matrix(TSR_BF16, K, N, weight_amplitude(N)), true);
