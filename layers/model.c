@@ -29,6 +29,7 @@
     X("qwen2", "model.", tsr_build_qwen2, "score", "score")                                                  \
     X("RefinedWeb", "transformer.", tsr_build_refined_web, "score", "classifier")                            \
     X("RefinedWebModel", "transformer.", tsr_build_falcon, "score", "classifier")                            \
+    X("stablelm", "model.", tsr_build_stablelm, "score", "score")                                            \
     X("xglm", "model.", tsr_build_xglm, NULL, NULL)
 
 static const tsr_family families[] = {

@@ -1,4 +1,4 @@
-/* gated_decoder.c: a stack of pre-norm layers with gated MLPs, from the names and sizes of a family. */
+/* gated_decoder.c: a stack of layers with gated MLPs, from the names and sizes of a family. */
 #include "layers/models/gated_decoder.h"
 
 tsr_status tsr_gated_mlp_load(tsr_model *m, const char *at, const char *const names[3], int64_t hidden,
@@ -15,16 +15,19 @@ static unsigned norm_flags(const tsr_gated_decoder *d)
     return d->norm_kind == TSR_NORM_LAYER ? TSR_BIAS : 0;
 }
 
+static int norms_of(tsr_layer_order order)
+{
+    return order == TSR_LAYER_SANDWICH ? 4 : order == TSR_LAYER_PARALLEL_ONE_NORM ? 1 : 2;
+}
+
 static tsr_status layer(tsr_graph *g, const tsr_gated_decoder *d, int index, tsr_value *x)
 {
     tsr_model *m = g->model;
     const char *at;
-    bool sandwich = d->norm[2] != NULL;
-    tsr_layer_block l = {.order = sandwich ? TSR_LAYER_SANDWICH : TSR_LAYER_PRE,
-                         .normed_residual = d->normed_residual};
+    tsr_layer_block l = {.order = d->order, .normed_residual = d->normed_residual};
     g->current_layer = index;
     TSR_TRY(tsr_arena_format(m->arena, &at, "%s%d.", d->layer_scope, index));
-    for (int i = 0; i < (sandwich ? 4 : 2); i++)
+    for (int i = 0; i < norms_of(d->order); i++)
         TSR_TRY(tsr_norm_load(m, at, d->norm[i], d->hidden, d->norm_kind, d->eps, norm_flags(d), &l.norm[i]));
     TSR_TRY(d->load(m, at, d->config, &l));
     return tsr_transformer_layer(g, *x, &l, x);

@@ -75,6 +75,7 @@ static tsr_status build(tsr_object config, tsr_model *m, bool sandwich)
                            .config = &c,
                            .load = load_layer};
     if (sandwich) {
+        d.order = TSR_LAYER_SANDWICH;
         d.norm[2] = "post_self_attn_layernorm";
         d.norm[3] = "post_mlp_layernorm";
     }

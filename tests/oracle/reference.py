@@ -35,11 +35,14 @@ def read_safetensors(path):
 
 # ---- rotary position embedding -------------------------------------------------------------------------------------
 
+PARTIAL = {"gpt_neox": 0.25, "glm": 0.5, "glm4": 0.5, "stablelm": 0.25}  # of a head that turns, where no key says it
+
+
 def rope_settings(config):
     """One flat dict from either spelling: rope_theta + rope_scaling (+ rotary_*), or rope_parameters."""
     rope = {"rope_theta": config.get("rope_theta") or config.get("rotary_emb_base") or 10000.0,
-            "partial": config.get("rotary_pct", 0.25) if config["model_type"] == "gpt_neox"
-            else config.get("partial_rotary_factor", 1.0)}
+            "partial": config.get("rotary_pct" if config["model_type"] == "gpt_neox" else "partial_rotary_factor",
+                                  PARTIAL.get(config["model_type"], 1.0))}
     rope.update(config.get("rope_scaling") or {})
     rope.update(config.get("rope_parameters") or {})
     rope["partial"] = rope.get("partial_rotary_factor", rope["partial"])
@@ -162,8 +165,8 @@ def attention(q, k, v, scale, window=None, bias=0.0):
 PREFIX = {"llama": "model.", "mistral": "model.", "gpt2": "transformer.", "gpt_neox": "gpt_neox.",
           "bloom": "transformer.", "opt": "model.", "gptj": "transformer.", "codegen": "transformer.",
           "falcon": "transformer.", "mpt": "transformer.", "gpt_neo": "transformer.", "gpt_bigcode": "transformer.",
-          "qwen2": "model.", "glm": "model.", "glm4": "model.", "xglm": "model.", "openai-gpt": "transformer."}
-UNTIED = {"llama", "mistral", "gpt_neox", "gptj", "codegen", "qwen2", "glm", "glm4"}  # unless the config says tied
+          "qwen2": "model.", "glm": "model.", "glm4": "model.", "stablelm": "model.", "xglm": "model.", "openai-gpt": "transformer."}
+UNTIED = {"llama", "mistral", "gpt_neox", "gptj", "codegen", "qwen2", "glm", "glm4", "stablelm"}  # unless the config says tied
 
 
 class Model:
