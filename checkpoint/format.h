@@ -37,9 +37,10 @@ typedef struct tsr_source_file {
 
 struct tsr_source {
     const tsr_source_format *format;
-    int dir;        /* the open folder of the files, -1 if there is none */
-    char *dir_name; /* as the user gave it */
-    char *named;    /* the file of it that the user named; NULL: the format's marker */
+    int dir;               /* the open folder of the files, -1 if there is none */
+    char *dir_name;        /* as the user gave it */
+    char *named;           /* the file of it that the user named; NULL: the format's marker */
+    const char *model_dir; /* where config.json and the tokenizer are */
     tsr_arena *arena;
     tsr_source_file *files;
     int64_t file_count, file_capacity;

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "checkpoint/format.h"
 #include "checkpoint/state.h"
+#include "checkpoint/sum.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,7 +141,8 @@ tsr_status tsr_source_open_checkpoint(const char *model_dir, const char *path, t
         TSR_TRY(create_at(joined, &s));
     }
     choose_format(s);
-    tsr_status status = s->format ? s->format->open(s) : no_format(s->dir_name);
+    tsr_status status = tsr_arena_strdup(s->arena, model_dir, &s->model_dir);
+    if (status == TSR_OK) status = s->format ? s->format->open(s) : no_format(s->dir_name);
     if (status == TSR_OK) status = tsr_source_finish(s);
     if (status != TSR_OK) {
         tsr_source_destroy(&s);
@@ -237,6 +239,7 @@ tsr_status tsr_source_read(const tsr_source *s, const tsr_tensor_info *t, int64_
                         s->files[t->file].name, (long long)byte_offset, (long long)n, t->name,
                         (long long)t->bytes);
     if (t->made_of) return tsr_source_read_made(s, t, byte_offset, n, dst);
+    if (t->sum_of) return tsr_sum_read(s, t, byte_offset, n, dst);
     atomic_fetch_add_explicit((atomic_llong *)&s->bytes_read, n, memory_order_relaxed);
     if (s->read) return s->read(s, t, byte_offset, n, dst);
     tsr_status status = tsr_source_pread(s, t->file, t->offset + byte_offset, n, dst);
