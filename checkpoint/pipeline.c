@@ -94,17 +94,20 @@ static tsr_status read_fields(joining *j, tsr_object config, bool bloom)
     return tsr_object_bool(config, "tie_word_embeddings", j->family == BLOOM, &j->tied);
 }
 
-static tsr_status read_config(joining *j, bool bloom)
+static bool has_config(const tsr_source *s)
 {
     char path[4096];
+    return s->model_dir && snprintf(path, sizeof path, "%s/config.json", s->model_dir) < (int)sizeof path &&
+           access(path, F_OK) == 0;
+}
+
+static tsr_status read_config(joining *j, bool bloom)
+{
     tsr_json doc;
-    const char *dir = j->source->model_dir;
     j->family = bloom ? BLOOM : NEOX;
     j->parallel = true;
-    if (!dir || snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path ||
-        access(path, F_OK) != 0)
-        return TSR_OK;
-    TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &doc));
+    if (!has_config(j->source)) return TSR_OK;
+    TSR_TRY(tsr_source_read_config(j->source, &doc));
     tsr_status status = read_fields(j, tsr_json_root(&doc), bloom);
     tsr_json_free(&doc);
     return status;

@@ -67,6 +67,26 @@ tsr_status tsr_source_add_path(tsr_source *s, const char *path, int *file)
     return tsr_source_add_fd(s, fd, path, file);
 }
 
+tsr_status tsr_source_has_folder(const tsr_source *s, const char *path, const char *where, bool *out)
+{
+    struct stat st;
+    if (!plain_path(path))
+        return tsr_fail(TSR_ERR_FORMAT,
+                        "%s: \"%.200s\" is not accepted as a folder: expected one below this, without \"..\"",
+                        where, path);
+    *out = fstatat(s->dir, path, &st, 0) == 0 && S_ISDIR(st.st_mode);
+    return TSR_OK;
+}
+
+void tsr_source_forget_files(tsr_source *s)
+{
+    for (int64_t i = 0; i < s->file_count; i++) {
+        close(s->files[i].fd);
+        tsr_free(s->files[i].name);
+    }
+    s->file_count = 0;
+}
+
 tsr_status tsr_source_read_json(const tsr_source *s, int file, int64_t cap, tsr_json *out)
 {
     const tsr_source_file *f = &s->files[file];

@@ -287,6 +287,7 @@ tsr_status tsr_torch_state_dict(const tsr_torch_file *f, const tsr_pickle_node *
 typedef struct collecting {
     const tsr_torch_file *file;
     tsr_state *state;
+    bool scaled; /* [tensor, scales] is a tensor */
     int64_t visits;
     char name[1024];
 } collecting;
@@ -329,18 +330,20 @@ static tsr_status collect(collecting *c, const tsr_pickle_node *dict, size_t use
         return tsr_fail(TSR_ERR_FORMAT, "%s: dicts nested deeper than %d, or in themselves", c->file->name,
                         TSR_PICKLE_DEPTH_CAP);
     for (const tsr_pickle_item *i = dict->first; i; i = i->next) {
-        bool tensor = tsr_torch_is_tensor(i->value);
+        const tsr_pickle_node *value = i->value;
+        if (c->scaled && value->kind == TSR_PICKLE_LIST && value->count == 2) value = tsr_pickle_at(value, 0);
+        bool tensor = tsr_torch_is_tensor(value);
         size_t length = 0;
         if (++c->visits > TSR_PICKLE_NODE_CAP)
             return tsr_fail(TSR_ERR_FORMAT, "%s: more than %d entries", c->file->name, TSR_PICKLE_NODE_CAP);
-        if (!tensor && !tsr_pickle_is_dict(i->value)) continue;
+        if (!tensor && !tsr_pickle_is_dict(value)) continue;
         TSR_TRY(extend_name(c, used, i->key, &length));
         if (tensor) {
             const tsr_view *view;
-            TSR_TRY(tsr_torch_view(c->file, i->value, c->name, &view));
+            TSR_TRY(tsr_torch_view(c->file, value, c->name, &view));
             TSR_TRY(tsr_state_add(c->state, c->name, view));
         } else {
-            TSR_TRY(collect(c, i->value, length, depth + 1));
+            TSR_TRY(collect(c, value, length, depth + 1));
         }
     }
     return TSR_OK;
@@ -349,5 +352,11 @@ static tsr_status collect(collecting *c, const tsr_pickle_node *dict, size_t use
 tsr_status tsr_torch_collect(const tsr_torch_file *f, const tsr_pickle_node *dict, tsr_state *state)
 {
     collecting c = {.file = f, .state = state};
+    return tsr_pickle_is_dict(dict) ? collect(&c, dict, 0, 0) : TSR_OK;
+}
+
+tsr_status tsr_torch_collect_scaled(const tsr_torch_file *f, const tsr_pickle_node *dict, tsr_state *state)
+{
+    collecting c = {.file = f, .state = state, .scaled = true};
     return tsr_pickle_is_dict(dict) ? collect(&c, dict, 0, 0) : TSR_OK;
 }

@@ -54,6 +54,10 @@ tsr_status tsr_torch_key(const tsr_torch_file *file, const tsr_pickle_node *key,
  * is left out. */
 tsr_status tsr_torch_collect(const tsr_torch_file *file, const tsr_pickle_node *dict, tsr_state *state);
 
+/* The same, and a list of a tensor and its scales, as DeepSpeed writes weights, counts as that tensor. */
+tsr_status tsr_torch_collect_scaled(const tsr_torch_file *file, const tsr_pickle_node *dict,
+                                    tsr_state *state);
+
 /* Lists the tensors of one torch file that was added: under the names that stand in it. */
 tsr_status tsr_torch_list(tsr_source *source, int file);
 

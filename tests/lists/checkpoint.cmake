@@ -7,3 +7,8 @@ set_tests_properties(fuzz_safetensors_seeds fuzz_index_seeds PROPERTIES TIMEOUT 
 file(GLOB sidecar_seeds ${CMAKE_CURRENT_SOURCE_DIR}/hostile/checkpoint/cache/*.json)
 add_test(NAME fuzz_cache_sidecar_seeds COMMAND fuzz_cache_sidecar ${sidecar_seeds})
 set_tests_properties(fuzz_cache_sidecar_seeds PROPERTIES TIMEOUT 60)
+file(GLOB deepspeed_seeds ${CMAKE_CURRENT_SOURCE_DIR}/hostile/checkpoint/deepspeed/*.json)
+file(GLOB presharded_seeds ${CMAKE_CURRENT_SOURCE_DIR}/hostile/checkpoint/presharded/*)
+add_test(NAME fuzz_deepspeed_json_seeds COMMAND fuzz_deepspeed_json ${deepspeed_seeds})
+add_test(NAME fuzz_presharded_seeds COMMAND fuzz_presharded ${presharded_seeds})
+set_tests_properties(fuzz_deepspeed_json_seeds fuzz_presharded_seeds PROPERTIES TIMEOUT 60)

@@ -207,6 +207,9 @@ LLAMA = {
     "llama_eos": dict(
         config=llama(20, 2, 1, 23, 53, layers=1, hidden_act="gelu_pytorch_tanh"), eos=True,
         lengths=(1, 2, 5, 7, 11, 23)),
+    "llama_code": dict(  # as Code Llama: a large base, two key-value groups for eight heads, odd rows of a vocabulary
+        config=llama(48, 8, 2, 41, 131, rope_theta=1000000, max_position_embeddings=16384, pretraining_tp=2,
+                     torch_dtype="bfloat16"), dtypes="BF16"),
 }
 
 MISTRAL = {
@@ -216,6 +219,10 @@ MISTRAL = {
         config=mistral(42, 7, 7, 45, 127, head_dim=8, sliding_window=None, rope_theta=20.0, hidden_act="swish",
                        rope_scaling={"rope_type": "yarn", "factor": 4.0, "beta_fast": 4, "attention_factor": 0.8}),
         dtypes="mixed"),
+    "mistral_bare": dict(
+        config=mistral(42, 7, 1, 31, 101, layers=3, sliding_window=9, tie_word_embeddings=True, rope_theta=300.0,
+                       rms_norm_eps=0.02, torch_dtype="float16"),
+        dtypes="F16", prefix=False, head="omitted"),
 }
 
 GPT2 = {

@@ -196,9 +196,13 @@ class Model:
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.config["rms_norm_eps"])
         return x * self.tensors[name + ".weight"]
 
-    def logprobs(self, ids):
+    def hidden(self, ids):
+        """[T, E]: what the head reads."""
         own = {"gpt2": self.gpt2, "gpt_neox": self.gpt_neox, "llama": self.llama, "mistral": self.llama}
-        hidden = own[self.family](ids) if self.family in own else families.HIDDEN[self.family](self, ids)
+        return own[self.family](ids) if self.family in own else families.HIDDEN[self.family](self, ids)
+
+    def logprobs(self, ids):
+        hidden = self.hidden(ids)
         tied = self.get("tie_word_embeddings", default=self.family not in UNTIED)
         names = ("wte", "embed_in", "embed_tokens", "word_embeddings", "decoder.embed_tokens", "tokens_embed")
         embedding = next(name for name in names if name + ".weight" in self.tensors)
