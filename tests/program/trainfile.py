@@ -241,10 +241,11 @@ def pipeline_ranks(weights, ranks, heads, summands=False, padding=64):
     return states
 
 
-def write_layers(folder, weights, ranks, heads, summands=False, tag="global_step7", change=lambda path, thing: thing):
+def write_layers(folder, weights, ranks, heads, summands=False, padding=64, tag="global_step7",
+                 change=lambda path, thing: thing):
     """A pipeline's checkpoint: a file a layer and a rank, and modules that hold nothing."""
     folder = pathlib.Path(folder)
-    for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, summands)):
+    for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, summands, padding)):
         for layer in {layer for layer, _ in state}:
             name = f"layer_{layer:02}-model_{rank:02}-model_states.pt"
             thing = collections.OrderedDict((inner, t) for (at, inner), t in state.items() if at == layer)
@@ -253,10 +254,10 @@ def write_layers(folder, weights, ranks, heads, summands=False, tag="global_step
     (folder / "latest").write_text(tag)
 
 
-def write_sequential(folder, weights, ranks, heads, summands=False, tag="global_step7"):
+def write_sequential(folder, weights, ranks, heads, summands=False, padding=64, tag="global_step7"):
     """The same without stages: all layers in the module of each rank."""
     folder = pathlib.Path(folder)
-    for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, summands)):
+    for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, summands, padding)):
         module = collections.OrderedDict((f"sequential.{layer}.{name}", t) for (layer, name), t in state.items())
         write_torch(folder / tag / f"mp_rank_{rank:02}_model_states.pt", {"module": module, "mp_world_size": ranks})
     (folder / "latest").write_text(tag)
