@@ -53,7 +53,7 @@ static tsr_status add_up(const tsr_source *s, const tsr_tensor_info *t, int64_t 
 {
     float value[BLOCK];
     double total[BLOCK] = {0};
-    char raw[BLOCK * sizeof(float)];
+    _Alignas(8) char raw[BLOCK * sizeof(float)];
     const tsr_sum *sum = t->sum_of;
     int64_t element = tsr_dtype_bytes(t->dtype);
     for (int p = 0; p < sum->n; p++) {
@@ -69,7 +69,8 @@ static tsr_status add_up(const tsr_source *s, const tsr_tensor_info *t, int64_t 
 tsr_status tsr_sum_read(const tsr_source *s, const tsr_tensor_info *t, int64_t byte_offset, int64_t n,
                         void *dst)
 {
-    char block[BLOCK * sizeof(float)], *to = dst;
+    _Alignas(8) char block[BLOCK * sizeof(float)];
+    char *to = dst;
     int64_t element = tsr_dtype_bytes(t->dtype);
     while (n > 0) {
         int64_t at = byte_offset / element, skip = byte_offset % element;
