@@ -11,7 +11,7 @@ import tempfile
 import support
 from support import ORACLE, Case, TempFolder
 from torchfile import Tensor, read_instance
-from trainfile import Call, size_of, write_module, write_zero
+from trainfile import Call, size_of, write_layers, write_module, write_zero
 
 MODEL = "llama_wide_heads"
 TAG = "global_step7"
@@ -210,6 +210,63 @@ class Hostile(Case):
             return thing
         for stage in (2, 3):
             self.zero(stage, 2, "\"x\" stands there twice", change)
+
+    def test_layers(self):
+        weights = read_instance(ORACLE / "gpt_neox_parallel")
+        config = (ORACLE / "gpt_neox_parallel" / "config.json").read_text()
+        layer = "layer_{:02}-model_{:02}-model_states.pt".format
+
+        def edited(name, edit):
+            def change(path, thing):
+                if path == name:
+                    edit(thing)
+                return thing
+            return {"change": change}
+
+        def renamed(old, new):
+            return lambda thing: thing.update({new: thing.pop(old)})
+
+        def reshaped(name, dtype, *shape):
+            return lambda thing: thing.update({name: Tensor(dtype, shape, bytes(4 * 10000))})
+
+        dense = "attention.dense."
+        for then, how, pattern in (
+                (lambda at: (at / layer(2, 1)).unlink(), {}, "rank 1 of layer 2 is missing"),
+                (lambda at: (at / layer(6, 1)).unlink(), {}, "rank 1 of layer 6 is missing"),
+                (lambda at: (at / layer(0, 0)).unlink(), {}, "rank 0 of layer 0 is missing"),
+                (lambda at: [(at / layer(2, r)).unlink() for r in (0, 1)], {}, "is missing"),
+                (lambda at: [(at / layer(2, r)).rename(at / layer(9, r)) for r in (0, 1)], {}, "layer .* of the pipeline is missing"),
+                (lambda at: [(at / layer(n, r)).unlink() for r in (0, 1) for n in (2, 3)], {}, "no layer of a transformer"),
+                (lambda at: [(at / layer(2, r)).rename(at / layer(70000, r)) for r in (0, 1)], {}, "in no layer"),
+                (lambda at: shutil.copy(at / layer(2, 1), at / layer(2, 1048575)), {}, "is missing"),
+                (lambda at: shutil.copy(at / layer(2, 1), at / "layer_2-model_1-model_states.pt"), {}, "for the same rank"),
+                (lambda at: os.truncate(at / layer(3, 1), 3000), {}, "zip archive|not a torch file"),
+                (None, edited(layer(2, 1), lambda t: t.pop(dense + "bias")), "tensors, .* has"),
+                (None, edited(layer(2, 1), renamed(dense + "bias", "x")), "on other ranks, but not here"),
+                (None, edited(layer(2, 0), renamed(dense + "bias", dense + "scale")), "GPT-NeoX has none"),
+                (None, edited(layer(0, 0), renamed("word_embeddings.weight", "word_embeddings.norm.weight")), "GPT-NeoX has none"),
+                (None, edited(layer(2, 1), reshaped(dense + "weight", "F32", 10000)), "too few dimensions|concatenate"),
+                (None, edited(layer(2, 1), reshaped(dense + "weight", "F32", 100, 100)), "concatenate"),
+                (None, edited(layer(2, 1), reshaped(dense + "bias", "F32", 10000)), "different shapes"),
+                (None, edited(layer(2, 1), reshaped(dense + "bias", "F64", 5000)), "cannot be added up"),
+                (None, edited(layer(2, 0), reshaped(dense + "bias", "I32", 10000)), "cannot be added up"),
+                (None, edited(layer(2, 1), reshaped(dense + "bias", "F16", 56)), "number formats")):
+            with self.subTest(pattern=pattern):
+                folder = self.start()
+                (folder / "config.json").write_text(config)
+                write_layers(folder, weights, 2, 7, **how)
+                if then:
+                    then(folder / TAG)
+                self.bad(folder, pattern)
+        folder = self.start()
+        write_layers(folder, weights, 2, 7)
+        self.bad(folder, "model_type is \"llama\"")
+        (folder / "config.json").write_text(config.replace('"vocab_size": 89', '"vocab_size": -1'))
+        self.bad(folder, "vocab_size")
+        folder = self.start()
+        write_module(folder, weights)
+        shutil.copy(folder / TAG / "mp_rank_00_model_states.pt", folder / TAG / "mp_rank_01_model_states.pt")
+        self.bad(folder, "2 model-parallel ranks, in no order")
 
     def test_nothing_runs(self):
         trap = self.temp.path / "trap"

@@ -14,14 +14,16 @@ import models
 import support
 from support import ORACLE, Case, TempFolder, needs_ranks
 from torchfile import STORAGES, read_instance
-from trainfile import write_module, write_zero
+from trainfile import scaled, write_layers, write_module, write_sequential, write_zero
 
 GPT2 = "gpt2_prefixed"
 FROZEN = ["transformer.wpe.weight", "transformer.h.0.ln_1.bias"]
 SHARED = {"transformer.wte.weight": "lm_head.weight"}
 
 
-class Training(Case):
+class Instances(Case):
+    """What the cases below share."""
+
     @classmethod
     def setUpClass(cls):
         cls.temp = TempFolder(cls)
@@ -54,6 +56,8 @@ class Training(Case):
             with self.subTest(ranks=n):
                 self.assertEqual(self.said(model, name, n, *options), self.plain[name, n])
 
+
+class Training(Instances):
     def test_module(self):
         name = "llama_wide_heads"
         folder, weights = self.start(name)
@@ -107,6 +111,53 @@ class Training(Case):
         for stage in (1, 2, 3):
             folder, _ = self.zero(stage, 2, change=spoil)
             self.assertNotEqual(self.said(folder, GPT2, 0), self.said(ORACLE / GPT2, GPT2, 0))
+
+
+class Pipelines(Instances):
+    """Layers of GPT-NeoX and BLOOM, cut among ranks as in their training; the vocabulary padded."""
+
+    def pipeline(self, write, name, trained_on, summands=False):
+        folder, weights = self.start(name)
+        config = json.loads((folder / "config.json").read_text())
+        write(folder, weights, trained_on, config.get("num_attention_heads") or config["n_head"], summands)
+        return folder
+
+    def test_layers(self):
+        for trained_on in (1, 2, 3):
+            for name, summands in (("gpt_neox_parallel", True), ("gpt_neox_sequential", False), ("bloom_seven_heads", False)):
+                with self.subTest(name=name, trained_on=trained_on):
+                    folder = self.pipeline(write_layers, name, trained_on, summands)
+                    self.same(folder, name, ranks=(0, 2, 3) if trained_on == 2 else (0,))
+
+    def test_sequential(self):
+        for trained_on in (1, 2):
+            folder = self.pipeline(write_sequential, "gpt_neox_parallel", trained_on, True)
+            self.same(folder, "gpt_neox_parallel", ranks=(0,))
+
+
+    def test_convert(self):
+        """The weights come out as they went in: without padding, summands added up."""
+        name, masks = "gpt_neox_parallel", (".attention.bias", ".masked_bias", ".inv_freq")
+        folder = self.pipeline(write_layers, name, 2, True)
+        self.good("convert", "--model", folder, "--output", folder / "out", "--verify", "--quiet")
+        weights = {n: t for n, t in read_instance(ORACLE / name).items() if not n.endswith(masks)}
+        self.assertEqual(read_instance(folder / "out"), weights)
+        self.good("convert", "--model", folder, "--output", folder / "cut", "--tp", 3, "--verify", "--quiet")
+        self.same(folder / "cut", name, ranks=(0,))
+        told = self.good("inspect", folder).out.decode()
+        self.assertIn(f"F32: {len(weights)} tensors, {sum(len(t[2]) for t in weights.values())} bytes", told)
+        self.assertIn("0 missing, 0 wrong, 0 not used", told)
+
+    def test_norms_that_drifted(self):
+        """The mean of the ranks' norms."""
+        def drift(path, thing):
+            for name, tensor in thing.items():
+                if "norm" in name:
+                    tensor.storage.data = scaled("F32", tensor.storage.data, 0.5 if "model_00" in path else 1.5)
+            return thing
+        folder, weights = self.start("gpt_neox_parallel")
+        write_layers(folder, weights, 2, 7, True, change=drift)
+        self.same(folder, "gpt_neox_parallel", ranks=(0,))
 
 
 class BytesRead(Case):

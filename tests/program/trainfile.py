@@ -7,8 +7,9 @@ All weights end up in float32 in the optimizer's partitions alone; the module's 
 """
 import collections
 import pathlib
+import struct
 
-from torchfile import Storage, Tensor, _named, write_torch
+from torchfile import STORAGES, Storage, Tensor, _named, write_torch
 
 _SIZE = _named("torch", "Size", type("Size", (), {}))
 _STAGE = _named("deepspeed.runtime.zero.config", "ZeroStageEnum", type("ZeroStageEnum", (), {}))
@@ -154,3 +155,109 @@ def write_module(folder, weights, tag="global_step7"):
              "ds_version": "0.12.6", "iteration": 7}
     write_torch(folder / tag / "mp_rank_00_model_states.pt", thing)
     (folder / "latest").write_text(tag + "\n")
+
+
+# --- Pipelines: GPT-NeoX and BLOOM --------------------------------------------------------------------------------------
+
+NEOX_OUTSIDE = {"gpt_neox.embed_in.weight": (0, "word_embeddings.weight"),
+                "gpt_neox.final_layer_norm.weight": (3, "norm.weight"), "gpt_neox.final_layer_norm.bias": (3, "norm.bias"),
+                "embed_out.weight": (4, "final_linear.weight")}
+BLOOM_OUTSIDE = {"word_embeddings.weight": (1, "word_embeddings.weight"),
+                 "word_embeddings_layernorm.weight": (1, "word_embeddings.norm.weight"),
+                 "word_embeddings_layernorm.bias": (1, "word_embeddings.norm.bias"),
+                 "ln_f.weight": (5, "weight"), "ln_f.bias": (5, "bias")}
+
+
+def layers_of(weights):
+    """{(layer, name): weight} as the code that trains these models counts and names them: some layers have none."""
+    bloom = "word_embeddings.weight" in weights or "transformer.word_embeddings.weight" in weights
+    outside, first = (BLOOM_OUTSIDE, 3) if bloom else (NEOX_OUTSIDE, 2)
+    layers, named = {}, {}
+    for name, thing in weights.items():
+        plain = name.removeprefix("transformer." if bloom else "gpt_neox.")
+        parts = plain.split(".")
+        if parts[0] in ("h", "layers"):
+            layers[int(parts[1]) + first, ".".join(parts[2:])] = thing
+        else:
+            named[plain if bloom else name if name.startswith(("gpt_neox.", "embed_out")) else f"gpt_neox.{name}"] = thing
+    count = len({layer for layer, _ in layers})
+    for name, thing in named.items():
+        layer, inner = outside[name]
+        layers[layer + (count if layer > 1 else 0), inner] = thing
+    return layers
+
+
+def split(thing, ranks, axis, size):
+    """The pieces of a tensor, as even as it goes."""
+    dtype, shape, data = thing
+    ends = [shape[axis] * (rank + 1) // ranks for rank in range(ranks)]
+    pieces, begin = [], 0
+    for end in ends:
+        if axis == 0:
+            row = len(data) // shape[0]
+            piece = data[begin * row:end * row]
+        else:
+            piece = b"".join(data[(r * shape[1] + begin) * size:(r * shape[1] + end) * size] for r in range(shape[0]))
+        pieces.append((dtype, [*shape[:axis], end - begin, *shape[axis + 1:]], piece))
+        begin = end
+    return pieces
+
+
+def split_layer(name, thing, ranks, size, heads, summands, padding):
+    """A tensor of a layer as each rank has it. summands: biases of linears that are cut by columns are added up."""
+    dtype, shape, data = thing
+    if name.endswith(("attention.dense.weight", "dense_4h_to_h.weight")):
+        return split(thing, ranks, 1, size)
+    if "query_key_value" in name:
+        flat = split((dtype, [heads, 0], data), ranks, 0, size)
+        return [(dtype, [n * shape[0] // heads, *shape[1:]], piece) for _, (n, _), piece in flat]
+    if "dense_h_to_4h" in name:
+        return split(thing, ranks, 0, size)
+    if name in ("word_embeddings.weight", "final_linear.weight"):
+        more = round_up(shape[0], padding) - shape[0]
+        return split((dtype, [shape[0] + more, shape[1]], data + b"\x7f" * (more * shape[1] * size)), ranks, 0, size)
+    if summands and name.endswith(("attention.dense.bias", "dense_4h_to_h.bias")):
+        return [(dtype, shape, scaled(dtype, data, part)) for part in summands_of(ranks)]
+    return [thing] * ranks
+
+
+def summands_of(ranks):
+    """Factors whose products with any float add up to it exactly."""
+    return [1.0] if ranks == 1 else [0.5, 0.5] if ranks == 2 else [0.5, *[0.5 / (ranks - 1)] * (ranks - 1)]
+
+
+def scaled(dtype, data, factor):
+    assert dtype == "F32"
+    return struct.pack(f"<{len(data) // 4}f", *[factor * x for x in struct.unpack(f"<{len(data) // 4}f", data)])
+
+
+def pipeline_ranks(weights, ranks, heads, summands=False, padding=64):
+    """[rank]: {(layer, name): Tensor}"""
+    states = [{} for _ in range(ranks)]
+    for (layer, name), thing in layers_of(weights).items():
+        size = STORAGES[thing[0]][1]
+        for state, piece in zip(states, split_layer(name, thing, ranks, size, heads, summands, padding)):
+            state[layer, name] = Tensor(*piece)
+    return states
+
+
+def write_layers(folder, weights, ranks, heads, summands=False, padding=64, tag="global_step7",
+                 change=lambda path, thing: thing):
+    """A pipeline's checkpoint: a file a layer and a rank, and modules that hold nothing."""
+    folder = pathlib.Path(folder)
+    for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, summands, padding)):
+        for layer in {layer for layer, _ in state}:
+            name = f"layer_{layer:02}-model_{rank:02}-model_states.pt"
+            thing = collections.OrderedDict((inner, t) for (at, inner), t in state.items() if at == layer)
+            write_torch(folder / tag / name, change(name, thing))
+        write_torch(folder / tag / f"mp_rank_{rank:02}_model_states.pt", {"module": None, "mp_world_size": ranks})
+    (folder / "latest").write_text(tag)
+
+
+def write_sequential(folder, weights, ranks, heads, summands=False, padding=64, tag="global_step7"):
+    """The same without stages: all layers in the module of each rank."""
+    folder = pathlib.Path(folder)
+    for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, summands, padding)):
+        module = collections.OrderedDict((f"sequential.{layer}.{name}", t) for (layer, name), t in state.items())
+        write_torch(folder / tag / f"mp_rank_{rank:02}_model_states.pt", {"module": module, "mp_world_size": ranks})
+    (folder / "latest").write_text(tag)
