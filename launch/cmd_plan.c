@@ -279,21 +279,13 @@ static tsr_status print(const plan *p)
     return s;
 }
 
-/* A plan needs no device. */
-static tsr_status choose_device(const char *name, bool *on_gpus)
-{
-    *on_gpus = strcmp(name, "cuda") == 0;
-    if (*on_gpus || strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0) return TSR_OK;
-    return tsr_fail(TSR_ERR_USAGE, "device must be auto, cpu or cuda, found \"%s\"", name);
-}
-
 tsr_status tsr_cmd_plan(tsr_world *world, const tsr_options *o)
 {
     char path[4096];
     tsr_json config;
-    plan p = {.options = o, .ranks = (int)o->integer[TSR_OPT_TP]};
+    plan p = {.options = o, .ranks = tsr_cli_ranks(o, world)};
     TSR_TRY(tsr_kernels_choice_of(o->text[TSR_OPT_KERNELS], &p.kernels));
-    TSR_TRY(choose_device(o->text[TSR_OPT_DEVICE], &p.on_gpus));
+    p.on_gpus = strcmp(o->text[TSR_OPT_DEVICE], "cuda") == 0; /* a plan needs none of them */
     if (!o->text[TSR_OPT_MODEL]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
     if (snprintf(path, sizeof path, "%s/config.json", o->text[TSR_OPT_MODEL]) >= (int)sizeof path)
         return tsr_fail(TSR_ERR_USAGE, "the name of the model folder is too long");

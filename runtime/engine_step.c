@@ -41,7 +41,10 @@ static tsr_status run_here(tsr_engine *e, const tsr_step *step, const tsr_sample
     TSR_TRY(tsr_executor_run(e->executor, step));
     lap(e, &e->times.start);
     const float *logits = tsr_executor_output(e->executor, &ld, &cols);
-    TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, &results));
+    if (e->row_outputs)
+        TSR_TRY(tsr_row_outputs_run(e->row_outputs, logits, ld, step->n_rows, &results));
+    else
+        TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, &results));
     lap(e, &e->times.sample);
     tsr_slot_table_results(e->slots, results, step->n_rows);
     for (int32_t i = 0; i < step->n_rows; i++) f->results[i] = results[i];

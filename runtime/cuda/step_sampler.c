@@ -137,7 +137,8 @@ void tsr_step_sampler_destroy(tsr_step_sampler **sampler)
 bool tsr_step_sampler_takes(const tsr_sample_row *rows, int32_t n_rows)
 {
     for (int32_t i = 0; i < n_rows; i++)
-        if (rows[i].n_top > 0 || rows[i].kind == TSR_ROW_TOP) return false;
+        if (rows[i].n_top > 0 || (rows[i].kind != TSR_ROW_SAMPLE && rows[i].kind != TSR_ROW_SCORE))
+            return false;
     return true;
 }
 
