@@ -122,10 +122,9 @@ static void tokens_are_the_same_in_every_way(void **state)
     assert_true(early > 0);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     need_gpus(1);
-    (void)argc, (void)argv;
     const struct CMUnitTest tests[] = {cmocka_unit_test(tokens_are_the_same_in_every_way)};
     return cmocka_run_group_tests_name("cuda_engine", tests, NULL, NULL);
 }
