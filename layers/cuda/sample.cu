@@ -145,8 +145,8 @@ __device__ tsr_cuda_finding merge_parts(const tsr_cuda_sample &s, int32_t row, i
     const tsr_cuda_finding *parts = &s.parts[row * TSR_SAMPLE_SPLITS];
     tsr_cuda_finding f = {0, 0, -INFINITY, 0, -INFINITY, -1, 0};
     for (int i = 0; i < splits; i++) {
-        tsr_cuda_finding p = parts[i];
-        if (!s.any_logprobs) p.max = p.target = -INFINITY;
+        tsr_cuda_finding p = {parts[i].score, 0, -INFINITY, 0, -INFINITY, parts[i].id, parts[i].bad};
+        if (s.any_logprobs) p.sum = parts[i].sum, p.max = parts[i].max, p.target = parts[i].target;
         add_finding(&f, p);
     }
     if (s.any_logprobs && f.id >= 0 && s.choices[row].logprob) f.value = raw_value(s, row, f.id);
