@@ -85,6 +85,7 @@ static tsr_status make_buffers(tsr_step_sampler *s)
     TSR_TRY(tsr_cuda_check(cudaMemset(p, 0, (size_t)l->max_rows * sizeof *s->tokens), "sampling"));
     TSR_TRY(on_device(part_bytes(l), &p));
     s->parts = p;
+    TSR_TRY(tsr_cuda_check(cudaMemset(p, 0, (size_t)part_bytes(l)), "sampling"));
     TSR_TRY(on_device(message_bytes(l), &p));
     s->messages = p;
     TSR_TRY(on_device(whole_bytes(l), &p));

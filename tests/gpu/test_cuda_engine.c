@@ -55,7 +55,7 @@ static void run_way(const char *model, const way *w, answer *answers)
     tsr_engine_options o = TSR_ENGINE_OPTIONS_INIT;
     tsr_engine *engine;
     int64_t ids[REQUESTS];
-    int32_t prompt[3 * REQUESTS];
+    int32_t prompt[4 * REQUESTS]; /* request i takes 1 + 3 i of them, from i on */
     o.model = model;
     o.dtype = "float32";
     o.device = w->device;
@@ -69,7 +69,7 @@ static void run_way(const char *model, const way *w, answer *answers)
     tsr_status s = tsr_engine_create(&o, &engine);
     if (s != TSR_OK) print_error("%s: %s\n", model, tsr_last_error());
     assert_int_equal(s, TSR_OK);
-    for (int i = 0; i < 3 * REQUESTS; i++) prompt[i] = (i * 7 + 3) % 40;
+    for (int i = 0; i < 4 * REQUESTS; i++) prompt[i] = (i * 7 + 3) % 40;
     for (int i = 0; i < REQUESTS; i++) {
         tsr_request_options r = request_of(i, prompt + i);
         assert_int_equal(tsr_engine_submit(engine, &r, &ids[i]), TSR_OK);
