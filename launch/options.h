@@ -179,6 +179,8 @@ enum {
     X(MODEL_LOADING_TIMEOUT, "model-loading-timeout", INT, "240", 1, 86400, "S", TSR_CMD_SERVE,              \
       "most seconds that loading may take")                                                                  \
     X(JSON, "json", FLAG, "", 0, 0, "", TSR_CMD_ALL, "print JSON")                                           \
+    X(VERBOSE, "verbose", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                                  \
+      "tell on stderr what the time until the first token goes into")                                        \
     X(QUIET, "quiet", FLAG, "", 0, 0, "", TSR_CMD_ALL, "no progress on stderr")                              \
     X(HELP, "help", FLAG, "", 0, 0, "", TSR_CMD_ALL, "show this help")
 

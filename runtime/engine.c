@@ -364,29 +364,46 @@ static void fill_info(tsr_engine *e)
 static void report(const tsr_engine *e)
 {
     const tsr_engine_info *i = &e->info;
+    char rate[48] = "";
+    if (i->bytes_read > 0)
+        snprintf(rate, sizeof rate, " (%.1f GB/s)", (double)i->bytes_read / i->load_seconds / 1e9);
     tsr_log(
         TSR_LOG_INFO,
-        "%s, %.1f M parameters in %s on %d rank%s of %d thread%s (%s): %.1f MB of weights a rank, %.2f s%s",
+        "%s, %.1f M parameters in %s on %d rank%s of %d thread%s (%s): %.1f MB of weights a rank, %.2f s%s%s",
         i->family, (double)i->parameters / 1e6, i->dtype, i->ranks, i->ranks > 1 ? "s" : "", i->threads,
-        i->threads > 1 ? "s" : "", i->isa, (double)i->weight_bytes / 1e6, i->load_seconds,
+        i->threads > 1 ? "s" : "", i->isa, (double)i->weight_bytes / 1e6, i->load_seconds, rate,
         !e->source      ? ", at random"
         : i->from_cache ? ", from the cache"
                         : "");
 }
 
+/* With --verbose: what the start's time goes into. */
+static void end_phase(tsr_engine *e, const char *name)
+{
+    double now = tsr_now();
+    tsr_log(TSR_LOG_DEBUG, "start: %8.1f ms  %s", 1e3 * (now - e->lap), name);
+    e->lap = now;
+}
+
 static tsr_status build(tsr_engine *e, const tsr_engine_options *options)
 {
     int64_t pages = 0;
+    e->lap = tsr_now();
     TSR_TRY(tsr_gpu_open(e->world, options->device ? options->device : "auto", &e->gpu));
+    end_phase(e, "opening the device");
     tsr_status s = read_model(e, options);
     if (s == TSR_OK) s = choose_limits(e, &pages);
     TSR_TRY(tsr_world_agree(e->world, s));
     TSR_TRY(agree_on_pages(e, pages));
+    end_phase(e, "reading config, tokenizer and the headers of the weights");
     TSR_TRY(start_threads(e));
+    end_phase(e, "starting threads, connecting ranks");
     s = build_executor(e);
+    end_phase(e, "loading weights, binding kernels");
     if (s == TSR_OK) s = build_steps(e);
     TSR_TRY(tsr_world_agree(e->world, s));
     TSR_TRY(engine_cache_settle(e));
+    end_phase(e, "what steps need, and waiting for other ranks");
     fill_info(e);
     if (!e->options.quiet) report(e);
     return TSR_OK;
