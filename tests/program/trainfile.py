@@ -268,4 +268,5 @@ def write_sequential_zero(folder, weights, ranks, heads, stage, dp):
     for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, True)):
         own = {f"sequential.{layer}.{name}": (t.storage.dtype, list(t.shape), t.storage.data)
                for (layer, name), t in state.items()}
-        write_zero(folder, own, stage, dp, mp=rank)
+        buffers = [name for name in own if name.endswith((".attention.bias", ".masked_bias", ".inv_freq"))]
+        write_zero(folder, own, stage, dp, buffers=buffers, mp=rank)
