@@ -27,6 +27,8 @@ extern const tsr_source_format tsr_format_safetensors_index; /* shard_index.c */
 extern const tsr_source_format tsr_format_torch_index;       /* shard_index.c */
 extern const tsr_source_format tsr_format_torch;             /* torch_bin.c */
 extern const tsr_source_format tsr_format_deepspeed_json;    /* deepspeed_json.c */
+extern const tsr_source_format tsr_format_megatron;          /* megatron_folder.c */
+extern const tsr_source_format tsr_format_megatron_states;   /* megatron_folder.c */
 
 typedef struct tsr_source_file {
     char *name;
@@ -36,9 +38,16 @@ typedef struct tsr_source_file {
 
 struct tsr_source {
     const tsr_source_format *format;
-    int dir;        /* the open folder of the files, -1 if there is none */
-    char *dir_name; /* as the user gave it */
-    char *named;    /* the file of it that the user named; NULL: the format's marker */
+    int dir;               /* the open folder of the files, -1 if there is none */
+    char *dir_name;        /* as the user gave it */
+    char *named;           /* the file of it that the user named; NULL: the format's marker */
+    const char *model_dir; /* where config.json and the tokenizer are */
+    int wanted_mp,
+        trained_mp; /* tensor-parallel degree in training: as the user states it (0: not), and as found;
+                                  formats of whole tensors leave the latter at 1 */
+    const char
+        *config; /* JSON: what the checkpoint itself says of the model, as config.json would; NULL: nothing */
+    const char *config_name; /* where that stood, for messages */
     tsr_arena *arena;
     tsr_source_file *files;
     int64_t file_count, file_capacity;
@@ -52,6 +61,9 @@ struct tsr_source {
 
 /* An empty source on no folder (dir NULL) or on an open-able one. */
 tsr_status tsr_source_create(const char *dir, tsr_source **out);
+
+/* Does a format recognise what is asked for? Looks at names only. */
+bool tsr_source_recognised(const tsr_source_request *request);
 
 /* Is there an entry of this name in the folder, whatever it is? */
 bool tsr_source_has_file(const tsr_source *source, const char *name);

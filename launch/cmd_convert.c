@@ -64,6 +64,7 @@ static tsr_status read_options(const tsr_options *o, tsr_convert_options *c)
 {
     c->model = o->text[TSR_OPT_MODEL];
     c->checkpoint = o->text[TSR_OPT_CHECKPOINT];
+    c->training_mp_size = (int)o->integer[TSR_OPT_TRAINING_MP_SIZE];
     c->output = o->text[TSR_OPT_OUTPUT];
     c->ranks = (int)o->integer[TSR_OPT_TP];
     c->shard_bytes = o->integer[TSR_OPT_SHARD_MB] * 1000000;

@@ -41,6 +41,9 @@ enum {
       "folder of the model: config.json, weights, tokenizer")                                                \
     X(CHECKPOINT, "checkpoint", TEXT, "", 0, 0, "PATH", TSR_CMD_ALL & ~TSR_CMD_CACHE,                        \
       "weights: a file, or a folder with them; relative to the model's folder; default: what lies there")    \
+    X(TRAINING_MP_SIZE, "training-mp-size", INT, "0", 0, 4096, "M",                                          \
+      TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT | TSR_CMD_INSPECT,                                       \
+      "tensor-parallel degree the checkpoint must have been trained at; 0: whatever it says")                \
     X(PROMPT, "prompt", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE, "a prompt; may be given many times")       \
     X(PROMPT_FILE, "prompt-file", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE,                                  \
       "a file that is one prompt; - reads stdin")                                                            \
