@@ -154,7 +154,7 @@ static tsr_status read_args(const args_reader *r, tsr_megatron_facts *f)
     TSR_TRY(read_size(r, "num_attention_heads", &f->heads));
     TSR_TRY(read_size(r, "ffn_hidden_size", &f->ffn));
     TSR_TRY(read_size(r, "max_position_embeddings|seq_length", &f->positions));
-    TSR_TRY(read_size(r, "vocab_size", &f->vocabulary));
+    TSR_TRY(read_size(r, "orig_vocab_size|vocab_size", &f->vocabulary));
     TSR_TRY(read_size(r, "padded_vocab_size", &f->padded_vocabulary));
     TSR_TRY(read_size(r, "make_vocab_size_divisible_by", &f->divisible_by));
     const tsr_pickle_node *eps = find(r, "layernorm_epsilon");

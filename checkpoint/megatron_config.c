@@ -84,9 +84,10 @@ static tsr_status count_vocabulary(const tsr_source *s, megatron_model *m)
         return TSR_OK;
     }
     m->vocabulary = m->rows;
-    tsr_log(TSR_LOG_INFO,
-            "%s: nothing tells the size of the vocabulary without its padding: all %" PRId64 " are kept",
-            m->file, m->rows);
+    if (m->facts->args)
+        tsr_log(TSR_LOG_INFO,
+                "%s: nothing tells the size of the vocabulary without its padding: all %" PRId64 " are kept",
+                m->file, m->rows);
     return TSR_OK;
 }
 

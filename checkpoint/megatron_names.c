@@ -14,9 +14,10 @@ typedef struct row {
 
 static const row in_layers[] = {
     {"input_layernorm|input_norm", "ln_1", "attention.ln", MEGATRON_WHOLE, MEGATRON_WHOLE, false},
-    {"attention.query_key_value|self_attention.query_key_value|self_attention.linear_qkv", "attn.c_attn",
-     "attention.self", MEGATRON_QKV, MEGATRON_QKV, true},
-    {"attention.dense|self_attention.dense|self_attention.linear_proj", "attn.c_proj",
+    {"attention.query_key_value|self_attention.query_key_value|self_attention.linear_qkv|"
+     "self_attention.layernorm_qkv",
+     "attn.c_attn", "attention.self", MEGATRON_QKV, MEGATRON_QKV, true},
+    {"attention.dense|self_attention.dense|self_attention.linear_proj|self_attention.proj", "attn.c_proj",
      "attention.output.dense", MEGATRON_COLUMNS, MEGATRON_WHOLE, true},
     {"post_attention_layernorm|post_attention_norm|pre_mlp_layernorm", "ln_2", "ln", MEGATRON_WHOLE,
      MEGATRON_WHOLE, false},
@@ -83,15 +84,19 @@ static const char *layer_of(const char *name, int64_t *layer)
     return digits + n + 1;
 }
 
-/* Norms that are fused with the linear behind them stand under its name. */
+/* What is fused with the linear behind it stands under that one's name. */
 static const char *unfused(const char *name, char *copy, size_t size)
 {
-    static const char *const norms[][2] = {{"self_attention.linear_qkv.layer_norm_", "input_layernorm."},
-                                           {"mlp.linear_fc1.layer_norm_", "pre_mlp_layernorm."}};
-    for (int i = 0; i < 2; i++) {
-        size_t n = strlen(norms[i][0]);
-        if (strncmp(name, norms[i][0], n) == 0 &&
-            snprintf(copy, size, "%s%s", norms[i][1], name + n) < (int)size)
+    static const char *const renamed[][2] = {{"self_attention.linear_qkv.layer_norm_", "input_layernorm."},
+                                             {"self_attention.layernorm_qkv.layer_norm_", "input_layernorm."},
+                                             {"mlp.linear_fc1.layer_norm_", "pre_mlp_layernorm."},
+                                             {"layernorm_mlp.layer_norm_", "pre_mlp_layernorm."},
+                                             {"layernorm_mlp.fc1_", "mlp.linear_fc1."},
+                                             {"layernorm_mlp.fc2_", "mlp.linear_fc2."}};
+    for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++) {
+        size_t n = strlen(renamed[i][0]);
+        if (strncmp(name, renamed[i][0], n) == 0 &&
+            snprintf(copy, size, "%s%s", renamed[i][1], name + n) < (int)size)
             return copy;
     }
     return name;

@@ -6,13 +6,13 @@ import unittest
 
 import models
 import support
-from megatronfile import Model, core, flat, nested, write, write_config
+from megatronfile import FUSED, Model, core, flat, nested, write, write_config
 from support import Case, TempFolder, ids_option, main, needs_ranks, run
 from torchfile import read_safetensors
 
 PROMPTS = [[1, 5, 17, 3, 9], [100, 40, 7]]
 SPELLINGS = {"nested": nested, "transformer": lambda p: nested(p, "transformer", "attention"), "flat": flat,
-             "core": core}
+             "core": core, "fused": lambda p: core(p, FUSED)}
 
 
 class Megatron(Case):
@@ -61,7 +61,8 @@ class Layouts(Megatron):
         degrees = (1, 2, 4) if not support.SANITIZED else (4,)
         cases = itertools.product((0, 1, 2, 3), degrees, ("nested", "flat"), (True, False), ("F32",))
         self.each(1, cases)
-        self.each(1, [(3, 4, "core", False, "BF16"), (0, 2, "transformer", True, "BF16"), (1, 8, "flat", False, "BF16")])
+        self.each(1, [(3, 4, "core", False, "BF16"), (0, 2, "transformer", True, "BF16"), (1, 8, "flat", False, "BF16"),
+                      (2, 2, "fused", True, "F32")])
 
     @needs_ranks
     def test_at_any_number_of_ranks(self):

@@ -221,18 +221,22 @@ def flat(pieces, head="module."):
     return collections.OrderedDict((head + inside(name) + name, v.tensor()) for name, v in pieces.items())
 
 
+FUSED = [("attention.query_key_value.", "self_attention.layernorm_qkv."), ("attention.dense.", "self_attention.proj."),
+         ("mlp.dense_h_to_4h.", "layernorm_mlp.fc1_"), ("mlp.dense_4h_to_h.", "layernorm_mlp.fc2_"),
+         ("input_layernorm.", "self_attention.layernorm_qkv.layer_norm_"),
+         ("post_attention_layernorm.", "layernorm_mlp.layer_norm_")]
 CORE = [("attention.query_key_value.", "self_attention.linear_qkv."), ("attention.dense.", "self_attention.linear_proj."),
         ("mlp.dense_h_to_4h.", "mlp.linear_fc1."), ("mlp.dense_4h_to_h.", "mlp.linear_fc2."),
         ("input_layernorm.", "self_attention.linear_qkv.layer_norm_"),
         ("post_attention_layernorm.", "mlp.linear_fc1.layer_norm_")]
 
 
-def core(pieces):
+def core(pieces, renamed=None):
     """As Megatron-core does, its norms fused with the linears behind them."""
     out = collections.OrderedDict()
     for name, value in pieces.items():
         inside = "decoder." if name.startswith(("layers.", "final_")) else "embedding." if "embeddings" in name else ""
-        for old, new in CORE:
+        for old, new in renamed or CORE:
             name = name.replace(old, new)
         out[inside + name] = value.tensor()
     out["decoder.layers.0.self_attention.linear_qkv._extra_state"] = Tensor("U8", [4], bytes(4))
