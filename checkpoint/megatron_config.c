@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PATH_CAP = 4096, VOCABULARY_CAP = 64 << 20, GPT2_END = 50256 };
+enum { PATH_CAP = 4096, VOCABULARY_CAP = 64 << 20, GPT2_END = 50256, NUMBER_CAP = 32 };
 
 /* --- Reading --- */
 
@@ -123,6 +123,15 @@ static const char *architecture(const megatron_model *m)
     return m->next_sentence ? "MegatronBertForPreTraining" : "MegatronBertForMaskedLM";
 }
 
+/* With as few digits as give this very number again. */
+static void print_number(double number, char out[NUMBER_CAP])
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(out, NUMBER_CAP, "%.*g", digits, number);
+        if (strtod(out, NULL) == number) return;
+    }
+}
+
 static tsr_status put_labels(tsr_text *t, int64_t n)
 {
     TSR_TRY(tsr_text_puts(t, ", \"id2label\": {"));
@@ -134,25 +143,29 @@ static tsr_status put_labels(tsr_text *t, int64_t n)
 static tsr_status print_bert(tsr_text *t, const megatron_model *m)
 {
     const tsr_megatron_facts *f = m->facts;
+    char epsilon[NUMBER_CAP];
+    print_number(f->epsilon > 0 ? f->epsilon : 1e-5, epsilon);
     TSR_TRY(tsr_text_format(t,
                             "\"model_type\": \"megatron-bert\", \"max_position_embeddings\": %" PRId64
                             ", \"hidden_size\": %" PRId64 ", \"num_hidden_layers\": %" PRId64
                             ", \"num_attention_heads\": %" PRId64 ", \"intermediate_size\": %" PRId64
-                            ", \"hidden_act\": \"%s\", \"layer_norm_eps\": %.17g",
+                            ", \"hidden_act\": \"%s\", \"layer_norm_eps\": %s",
                             f->positions, f->hidden, m->layers, f->heads, f->ffn ? f->ffn : 4 * f->hidden,
-                            f->activation, f->epsilon > 0 ? f->epsilon : 1e-5));
+                            f->activation, epsilon));
     return m->labels && !m->choices ? put_labels(t, m->labels) : TSR_OK;
 }
 
 static tsr_status print_gpt2(tsr_text *t, const megatron_model *m)
 {
     const tsr_megatron_facts *f = m->facts;
+    char epsilon[NUMBER_CAP];
+    print_number(f->epsilon > 0 ? f->epsilon : 1e-5, epsilon);
     TSR_TRY(tsr_text_format(t,
                             "\"model_type\": \"gpt2\", \"n_positions\": %" PRId64 ", \"n_embd\": %" PRId64
                             ", \"n_layer\": %" PRId64 ", \"n_head\": %" PRId64 ", \"n_inner\": %" PRId64
-                            ", \"activation_function\": \"%s\", \"layer_norm_epsilon\": %.17g",
+                            ", \"activation_function\": \"%s\", \"layer_norm_epsilon\": %s",
                             f->positions, f->hidden, m->layers, f->heads, f->ffn ? f->ffn : 4 * f->hidden,
-                            f->activation, f->epsilon > 0 ? f->epsilon : 1e-5));
+                            f->activation, epsilon));
     if (!f->gpt2_tokenizer || m->vocabulary <= GPT2_END) return TSR_OK;
     return tsr_text_format(t, ", \"bos_token_id\": %d, \"eos_token_id\": %d", GPT2_END, GPT2_END);
 }

@@ -22,11 +22,16 @@ typedef struct joining {
 
 /* --- Plain names --- */
 
+/* States of fused kernels (scales and the like), and the words once more, for the last stage of a pipeline. */
 static bool no_weight(const char *name)
 {
-    static const char state[] = "_extra_state"; /* of fused kernels: scales and the like */
-    size_t n = strlen(name), m = sizeof state - 1;
-    return n >= m && strcmp(name + n - m, state) == 0;
+    static const char *const endings[] = {"_extra_state", "word_embeddings_for_head.weight"};
+    size_t n = strlen(name);
+    for (int i = 0; i < 2; i++) {
+        size_t m = strlen(endings[i]);
+        if (n >= m && strcmp(name + n - m, endings[i]) == 0) return true;
+    }
+    return false;
 }
 
 tsr_status tsr_megatron_plain_names(tsr_state *state, const char *where)

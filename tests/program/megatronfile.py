@@ -212,6 +212,8 @@ def nested(pieces, encoder="encoder", attention="self_attention"):
             out.setdefault("lm_head", {})[name[len("lm_head."):]] = value.tensor()
         else:
             out.setdefault(head, {})[leaf] = value.tensor()
+    if "lm_head" not in out:  # some writers add the words once more
+        out["word_embeddings_for_head"] = {"weight": model["embedding"]["word_embeddings"]["weight"]}
     return out
 
 
