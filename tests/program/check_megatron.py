@@ -130,6 +130,20 @@ class Places(Megatron):
         (folder / "vocab.json").write_text(json.dumps({str(i): i for i in range(90)}))
         self.assertEqual(self.words(self.good("inspect", folder, "--json", "--quiet").lines()[0]), [112, 24])
 
+    def test_without_a_config(self):
+        """What the args say is config enough for every command."""
+        folder = self.fresh("bare")
+        write(folder, self.model, 2, 3, changes={"orig_vocab_size": 101, "tokenizer_type": "GPT2BPETokenizer"})
+        self.same(folder)
+        told = self.good("inspect", folder, "--json", "--quiet").lines()[0]
+        self.assertEqual((told["model"], told["missing"], told["wrong"], told["unexpected"]), ("gpt2", [], [], []))
+        plan = self.good("plan", "--model", folder, "--tp", 2, "--json").lines()[0]
+        expected = self.good("plan", "--model", self.folder.path / "F32", "--tp", 2, "--json", "--dtype", "float32")
+        self.assertEqual(plan, expected.lines()[0])
+        bench = self.good("bench", "--model", folder, "--random-weights", "--json", "--quiet", "--prompt-tokens", 4,
+                          "--new-tokens", 2, "--repeat", 1).lines()[0]
+        self.assertEqual(bench["per_rank"][0]["bytes_read"], 0)
+
     def words(self, told):
         return next(t["shape"] for t in told["tensors"] if t["name"] == "transformer.wte.weight")
 
@@ -168,6 +182,48 @@ class Converted(Megatron):
                 told = json.loads((out / "config.json").read_text())
                 told.pop("torch_dtype", None)
                 self.assertEqual(told, model.config())
+
+    def config_of(self, name, model, absent=(), **changes):
+        """The config.json that `convert` makes of a checkpoint without one."""
+        folder = self.fresh(name)
+        args = dict({"vocab_size": model.vocabulary}, **changes)
+        write(folder, model, 1, 2, changes=args, absent=absent)
+        return json.loads((self.converted(folder, name + "-out") / "config.json").read_text())
+
+    def test_config_of_the_args(self):
+        small = Model(heads=2, size=1, layers=1, vocabulary=9, positions=4)
+        for absent, changes, expected in (
+                ((), {}, {"activation_function": "gelu_fast", "n_inner": 8, "layer_norm_epsilon": 0.0003}),
+                ((), {"bias_gelu_fusion": False}, {"activation_function": "gelu"}),
+                ((), {"bias_gelu_fusion": False, "openai_gelu": True}, {"activation_function": "gelu_new"}),
+                (("bias_gelu_fusion",), {}, {"activation_function": "gelu_new"}),
+                (("ffn_hidden_size", "layernorm_epsilon"), {}, {"n_inner": 8, "layer_norm_epsilon": 1e-05}),
+                (("max_position_embeddings",), {}, {"n_positions": 4})):
+            with self.subTest(absent=absent, changes=changes):
+                told = self.config_of(f"{absent}{changes}".replace("/", ""), small, absent, **changes)
+                self.assertEqual({key: told[key] for key in expected}, expected)
+                self.assertNotIn("eos_token_id", told)
+        words = Model(heads=1, size=1, layers=1, vocabulary=50257, positions=4)
+        told = self.config_of("words", words, tokenizer_type="GPT2BPETokenizer")
+        self.assertEqual((told["eos_token_id"], told["vocab_size"]), (50256, 50257))
+
+    def test_heads_of_bert(self):
+        def without(*heads):
+            model = Model("bert", heads=2, size=1, layers=1, vocabulary=9, positions=4)
+            model.weights = {n: v for n, v in model.weights.items() if not n.startswith(heads or "?")}
+            return model
+        self.assertEqual(self.config_of("mlm", without("binary_head"))["architectures"], ["MegatronBertForMaskedLM"])
+        bare = without("binary_head", "lm_head")
+        self.assertEqual(self.config_of("bare", bare)["architectures"], ["MegatronBertModel"])
+        for head, rows, name in (("classification_head", 3, "SequenceClassification"),
+                                 ("multichoice_head", 1, "MultipleChoice")):
+            model = without("binary_head", "lm_head")
+            model.add_linear(head, rows, model.hidden)
+            told = self.config_of(head, model)
+            self.assertEqual(told["architectures"], ["MegatronBertFor" + name])
+            self.assertEqual(len(told.get("id2label", [0])), rows)
+            out = read_safetensors(self.fresh(head + "-out") / "model.safetensors")
+            self.assertEqual(out["classifier.weight"][2], model.weights[head + ".weight"].data)
 
     def test_gpt2(self):
         """To Hugging Face's form, to pieces for two ranks, and on: the same bytes, and a folder that runs."""

@@ -258,12 +258,14 @@ def contents(weights, key="model", version=None, args=None, **more):
 
 
 def write(folder, model, degree, version, spell=nested, key="model", state_version=True, args=True,
-          path="mp_rank_{:02d}/model_optim_rng.pt", changes=None, **more):
+          path="mp_rank_{:02d}/model_optim_rng.pt", changes=None, absent=(), **more):
     """All ranks' files under a folder."""
     for rank in range(degree):
         told = None
         if args:
             told = model.args(degree, padded_rows(model.vocabulary, degree), **(changes or {}))
+            for one in absent:
+                delattr(told, one)
         stated = float(version) if state_version else None
         weights = spell(model.pieces(rank, degree, version))
         write_torch(folder / path.format(rank), contents(weights, key, stated, told, **more))
