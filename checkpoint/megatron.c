@@ -2,6 +2,7 @@
 #include "checkpoint/megatron_parts.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* --- One file --- */
@@ -27,23 +28,27 @@ static tsr_status collect(const tsr_torch_file *f, tsr_state *state)
 {
     const tsr_pickle_node *weights = NULL;
     TSR_TRY(find_weights(f, &weights));
-    TSR_TRY(tsr_torch_collect(f, weights, state));
-    return tsr_megatron_plain_names(state, f->name);
+    return tsr_torch_collect(f, weights, state);
+}
+
+bool tsr_megatron_is_state(const tsr_state *state)
+{
+    bool words = false, layer = false;
+    for (int64_t i = 0; i < state->count; i++) {
+        megatron_place place;
+        if (!megatron_find_place(megatron_plain_name(state->entries[i].name), &place)) continue;
+        words |= place.cut == MEGATRON_VOCABULARY;
+        layer |= place.cut == MEGATRON_QKV;
+    }
+    return words && layer;
 }
 
 bool tsr_megatron_is(const tsr_torch_file *f)
 {
     tsr_state state = {.source = f->source};
-    bool words = false, layer = false;
-    if (collect(f, &state) == TSR_OK)
-        for (int64_t i = 0; i < state.count; i++) {
-            megatron_place place;
-            if (!megatron_find_place(state.entries[i].name, &place)) continue;
-            words |= place.cut == MEGATRON_VOCABULARY;
-            layer |= place.cut == MEGATRON_QKV;
-        }
+    bool is = collect(f, &state) == TSR_OK && tsr_megatron_is_state(&state);
     tsr_state_free(&state);
-    return words && layer;
+    return is;
 }
 
 /* --- All files --- */
@@ -52,6 +57,7 @@ typedef struct listing {
     tsr_source *source;
     const tsr_megatron_request *request;
     tsr_state *ranks;  /* [n] */
+    bool given;        /* they hold the weights already */
     const char **file; /* [n] */
     tsr_megatron_facts facts;
 } listing;
@@ -104,7 +110,8 @@ static tsr_status read_file(listing *l, int r)
     tsr_megatron_facts facts = {0};
     TSR_TRY(tsr_torch_open(l->source, l->request->files[r], &f));
     tsr_status s = tsr_megatron_read_facts(&f, &facts);
-    if (s == TSR_OK) s = collect(&f, &l->ranks[r]);
+    if (s == TSR_OK && !l->given) s = collect(&f, &l->ranks[r]);
+    if (s == TSR_OK) s = tsr_megatron_plain_names(&l->ranks[r], f.name);
     tsr_torch_close(&f);
     TSR_TRY(s);
     if (r > 0) return check_facts(l, &facts, r);
@@ -112,29 +119,61 @@ static tsr_status read_file(listing *l, int r)
     return check_stated(l);
 }
 
-static tsr_status list_all(listing *l)
+/* Files under the names of ranks must stand in their order: nothing in them would tell. */
+static tsr_status check_place(const char *path, int rank)
+{
+    const char *head = NULL;
+    int said;
+    for (const char *at = path; (at = strstr(at, "mp_rank_")); at++) head = at;
+    if (!head || sscanf(head, "mp_rank_%4d", &said) != 1 || said == rank) return TSR_OK;
+    return tsr_fail(TSR_ERR_FORMAT, "%s: stands where the file of rank %d is expected", path, rank);
+}
+
+static tsr_status list_files(listing *l)
 {
     int n = l->request->n;
     for (int r = 0; r < n; r++) {
-        l->ranks[r].source = l->source;
         l->file[r] = tsr_source_file_name(l->source, l->request->files[r]);
+        TSR_TRY(check_place(l->file[r], r));
     }
     for (int r = 0; r < n; r++) TSR_TRY(read_file(l, r));
     if (l->request->version >= 0) l->facts.version = l->request->version;
     return tsr_megatron_join(l->source, l->ranks, n, l->file, &l->facts);
 }
 
+static tsr_status list_all(listing *l)
+{
+    void *file;
+    tsr_megatron_request q = *l->request;
+    const tsr_megatron_request *stated = l->source->stated;
+    if (stated && !q.stated_by)
+        q = (tsr_megatron_request){q.files, q.n, stated->mp_size, stated->version, stated->stated_by};
+    l->request = &q;
+    if (q.n > TSR_MEGATRON_MAX_RANKS)
+        return tsr_fail(TSR_ERR_FORMAT, "a Megatron-LM checkpoint of %d ranks, at most %d are accepted", q.n,
+                        TSR_MEGATRON_MAX_RANKS);
+    TSR_TRY(tsr_calloc(l->request->n, sizeof *l->file, "the names of files", &file));
+    l->file = file;
+    tsr_status status = list_files(l);
+    tsr_free(file);
+    return status;
+}
+
+tsr_status tsr_megatron_list_states(tsr_source *source, tsr_state *ranks, const tsr_megatron_request *request)
+{
+    listing l = {.source = source, .request = request, .ranks = ranks, .given = true};
+    return list_all(&l);
+}
+
 tsr_status tsr_megatron_list(tsr_source *source, const tsr_megatron_request *request)
 {
     listing l = {.source = source, .request = request};
-    void *ranks = NULL, *file = NULL;
-    tsr_status status = tsr_calloc(request->n, sizeof *l.ranks, "the ranks' state dicts", &ranks);
-    if (status == TSR_OK) status = tsr_calloc(request->n, sizeof *l.file, "the names of files", &file);
+    void *ranks;
+    TSR_TRY(tsr_calloc(request->n, sizeof *l.ranks, "the ranks' state dicts", &ranks));
     l.ranks = ranks;
-    l.file = file;
-    if (status == TSR_OK) status = list_all(&l);
-    for (int r = 0; ranks && r < request->n; r++) tsr_state_free(&l.ranks[r]);
+    for (int r = 0; r < request->n; r++) l.ranks[r].source = source;
+    tsr_status status = list_all(&l);
+    for (int r = 0; r < request->n; r++) tsr_state_free(&l.ranks[r]);
     tsr_free(ranks);
-    tsr_free(file);
     return status;
 }

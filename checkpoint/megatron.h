@@ -45,10 +45,16 @@ typedef struct tsr_megatron_request {
 /* Reads the files and lists the tensors. What is stated about them (there, by the user, in the files) must agree. */
 tsr_status tsr_megatron_list(tsr_source *source, const tsr_megatron_request *request);
 
-/* Do the weights of this file have Megatron's names? Looks at names only. */
+/* The same for a format that has put the ranks' weights together itself: ranks [n], whose names become plain and whose
+ * order changes. The files then tell what stands beside the weights. */
+tsr_status tsr_megatron_list_states(tsr_source *source, tsr_state *ranks,
+                                    const tsr_megatron_request *request);
+
+/* Are these weights, or those of this file, called as Megatron's are? Looks at names only. */
+bool tsr_megatron_is_state(const tsr_state *state);
 bool tsr_megatron_is(const tsr_torch_file *file);
 
-/* --- From state dicts, for formats that put the ranks' weights together themselves --- */
+/* --- The insides --- */
 
 /* What a file says beside the weights; 0 (or NULL, or false) where it says nothing. */
 typedef struct tsr_megatron_facts {

@@ -98,7 +98,7 @@ tsr_status megatron_read_config(const tsr_source *s, megatron_model *m)
     m->has_config = in_model_dir(s, "config.json", path);
     if (m->has_config) {
         tsr_json doc;
-        TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &doc));
+        TSR_TRY(tsr_source_read_config(s, &doc));
         tsr_status status = take_config(tsr_json_root(&doc), m);
         tsr_json_free(&doc);
         TSR_TRY(status);

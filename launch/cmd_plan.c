@@ -262,7 +262,7 @@ tsr_status tsr_cmd_plan(tsr_world *world, const tsr_options *o)
                                   (int)o->integer[TSR_OPT_TRAINING_MP_SIZE]};
     tsr_source *source = NULL;
     tsr_json config;
-    plan p = {.options = o, .ranks = (int)o->integer[TSR_OPT_TP]};
+    plan p = {.options = o, .ranks = tsr_cli_ranks(o, world)};
     if (!o->text[TSR_OPT_MODEL]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
     tsr_status s = tsr_source_config(&request, &source, &config);
     if (s == TSR_OK) s = make(&p, &config);

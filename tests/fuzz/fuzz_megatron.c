@@ -1,13 +1,14 @@
 /* fuzz_megatron.c: any bytes as the pickle of a Megatron-LM checkpoint, the same on two ranks, beside storages of a few
  * sizes: refused with a line, or every tensor listed can be read and the config that it tells is JSON. */
-#include "../support_torch.h"
+#include "../support_safetensors.h"
+#include "../support_zip.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "checkpoint/format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { READ_CAP = 1 << 16 };
+enum { READ_CAP = 1 << 16, PICKLE_CAP = 1 << 20 };
 
 static char folder[ST_PATH];
 
@@ -19,6 +20,17 @@ static void need(bool ok)
 static void clean_up(void)
 {
     st_folder_remove(folder);
+}
+
+static void write_files(const uint8_t *data, size_t size)
+{
+    static const size_t storages[] = {16, 64, 256, 1024};
+    static const char numbers[16 + 64 + 256 + 1024];
+    zip_out z;
+    zip_torch(&z, data, size, 4, storages, numbers);
+    st_write_bytes(folder, "mp_rank_00_model_states.pt", z.bytes, (int64_t)z.size);
+    st_write_bytes(folder, "mp_rank_01_model_states.pt", z.bytes, (int64_t)z.size);
+    zip_free(&z);
 }
 
 static void use(const tsr_source *source)
@@ -45,9 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         st_folder_create(folder);
         atexit(clean_up);
     }
-    if (size > TORCH_PICKLE_CAP) return 0;
-    torch_write(folder, "mp_rank_00_model_states.pt", data, size);
-    torch_write(folder, "mp_rank_01_model_states.pt", data, size);
+    if (size > PICKLE_CAP) return 0;
+    write_files(data, size);
     tsr_error_clear();
     tsr_status status = tsr_source_open(folder, &source);
     if (status == TSR_OK)

@@ -1,6 +1,7 @@
 """check_hostile_megatron.py: checkpoints of Megatron-LM that contradict themselves, their config or what is asked for,
 or that are another model's: each ends in one clear line and exit code 3."""
 import argparse
+import json
 import os
 import shutil
 
@@ -184,9 +185,6 @@ class Files(Hostile):
         (folder / "mp_rank_9999").mkdir()
         self.told(folder, "10000 ranks, at most 4096")
         (folder / "mp_rank_9999").rmdir()
-        shutil.copy(folder / "mp_rank_00/model_optim_rng.pt", folder / "mp_rank_01_model_states.pt")
-        self.told(folder, "expected one kind")
-        (folder / "mp_rank_01_model_states.pt").unlink()
         (folder / "mp_rank_00_001").mkdir()
         self.told(folder, "stages of a pipeline")
         (folder / "mp_rank_00_001").rmdir()
@@ -194,6 +192,26 @@ class Files(Hostile):
         self.told(folder, "of 4 ranks .*found 1 file", "--checkpoint", "mp_rank_01/model_optim_rng.pt")
         shutil.rmtree(folder / "mp_rank_03")
         self.told(folder, "of 4 ranks .*found 3 files")
+
+    def test_deepspeed_json(self):
+        folder = self.fresh()
+        write(folder / "run", self.model, 2, 1, state_version=False)
+        (folder / "run/latest_checkpointed_iteration.txt").write_text("release")
+        (folder / "run/release").symlink_to(".")
+        files = [f"run/mp_rank_{rank:02d}/model_optim_rng.pt" for rank in range(2)]
+        told = {"type": "Megatron", "version": 1.0, "checkpoints": files, "parallelization": "tp", "mp_size": 2}
+        for changes, pattern in (({"mp_size": 4}, "ds_inference_checkpoint.json: a checkpoint of 4 ranks .*found 2 files"),
+                                 ({"tp_size": 4, "mp_size": None}, "a checkpoint of 4 ranks"), ({"version": 7}, "version: expected"),
+                                 ({"version": "x"}, "version"), ({"checkpoints": files[:1]}, "of 2 ranks"), ({"checkpoints": files[1:]}, "of rank 0"),
+                                 ({"checkpoints": files[::-1]}, "mp_rank_01/.*: stands where the file of rank 0"), ({"checkpoints": files + files}, "of rank 2"),
+                                 ({"checkpoints": files * 3000, "mp_size": None}, "6000|tp_size"), ({"checkpoints": ["../x"] * 2}, "not accepted"),
+                                 ({"checkpoints": {"tp": files, "non_tp": files}}, "belong under"),
+                                 ({"checkpoints": "run"}, "run|release: cannot be opened"), ({"checkpoints": "run/mp_rank_00"}, "of 2 ranks"),
+                                 ({"checkpoints": ["run/config.json"] * 2}, "cannot be opened"), ({"mp_size": -1}, "mp_size")):
+            with self.subTest(changes=changes if len(str(changes)) < 500 else "many"):
+                said = {key: value for key, value in dict(told, **changes).items() if value is not None}
+                (folder / "ds_inference_checkpoint.json").write_text(json.dumps(said))
+                self.told(folder, pattern)
 
     def test_torn_and_flipped(self):
         """Whatever is cut off, or whichever bit is wrong: read, or refused with one line."""

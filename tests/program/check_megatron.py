@@ -9,6 +9,7 @@ import support
 from megatronfile import FUSED, Model, core, flat, nested, write, write_config
 from support import Case, TempFolder, ids_option, main, needs_ranks, run
 from torchfile import read_safetensors
+from trainfile import write_zero
 
 PROMPTS = [[1, 5, 17, 3, 9], [100, 40, 7]]
 SPELLINGS = {"nested": nested, "transformer": lambda p: nested(p, "transformer", "attention"), "flat": flat,
@@ -104,6 +105,42 @@ class Places(Megatron):
             write_config(folder, self.model)
             self.same(folder)
         self.same(self.fresh(1), 1, "--checkpoint", "mp_rank_00_model_states.pt")
+
+    def test_deepspeed_json(self):
+        """Megatron's files in a list, in {"tp": []} and in a folder; the version from the JSON where the files lack it."""
+        for version, stated, checkpoints in ((0, None, "list"), (2, 2.0, "tp"), (1, 1, "folder"), (1, None, "folder")):
+            with self.subTest(version=version, checkpoints=checkpoints):
+                folder = self.fresh(f"{version}-{stated}")
+                write(folder / "run/iter_0000003", self.model, 2, version, state_version=stated is None)
+                (folder / "run/latest_checkpointed_iteration.txt").write_text("3")
+                files = [f"run/iter_0000003/mp_rank_{rank:02d}/model_optim_rng.pt" for rank in range(2)]
+                told = {"type": "Megatron", "mp_size": 2, "version": stated,
+                        "checkpoints": {"list": files, "tp": {"tp": files}, "folder": "run"}[checkpoints]}
+                (folder / "ds_inference_checkpoint.json").write_text(
+                    json.dumps({key: value for key, value in told.items() if value is not None}))
+                write_config(folder, self.model)
+                self.same(folder)
+                self.same(folder, 1, "--training-mp-size", 2)
+
+    def test_zero(self):
+        """Weights of ZeRO's partitions, on two model-parallel ranks of two data-parallel ones each."""
+        for stage in (1, 2, 3):
+            with self.subTest(stage=stage):
+                folder = self.fresh(f"zero-{stage}")
+                for rank in range(2):
+                    weights = {name: (value.dtype, value.shape, value.data)
+                               for name, value in self.model.pieces(rank, 2, 2).items()}
+                    told = {"mp_world_size": 2, "checkpoint_version": 2.0, "args": self.model.args(2, 112, vocab_size=101)}
+                    part = self.folder.path / f"zero-{stage}-{rank}"
+                    write_zero(part, {"module.language_model." + name: value for name, value in weights.items()}, stage, 2,
+                               change=lambda kind, _, thing: dict(thing, **told) if kind == "model" else thing)
+                    for path in (part / "global_step7").iterdir():
+                        (folder / "global_step7").mkdir(parents=True, exist_ok=True)
+                        path.rename(folder / "global_step7" / path.name.replace("mp_rank_00", f"mp_rank_{rank:02d}"))
+                (folder / "latest").write_text("global_step7")
+                self.same(folder)
+                self.same(folder, 1, "--training-mp-size", 2)
+                self.refused(run("inspect", folder, "--training-mp-size", 4, "--quiet"), 3, "of 4 ranks .*found 2 files")
 
     def test_one_file(self):
         folder = self.fresh("one")
