@@ -109,7 +109,7 @@ tsr_status tsr_source_open_below(tsr_source *s, const char *path)
 {
     const tsr_source_format *outer = s->format;
     bool found;
-    TSR_TRY(tsr_source_has_folder(s, path, "a folder", &found));
+    TSR_TRY(tsr_source_has_folder(s, path, &found));
     if (s->below)
         return tsr_fail(TSR_ERR_FORMAT,
                         "\"%.200s\": a folder, named by a file in a folder that was named itself", path);
