@@ -22,11 +22,12 @@ typedef struct tsr_source_format {
     tsr_status (*open)(tsr_source *source);  /* lists the tensors */
 } tsr_source_format;
 
-extern const tsr_source_format tsr_format_safetensors;       /* safetensors.c */
-extern const tsr_source_format tsr_format_safetensors_index; /* shard_index.c */
-extern const tsr_source_format tsr_format_torch_index;       /* shard_index.c */
-extern const tsr_source_format tsr_format_torch;             /* torch_bin.c */
-extern const tsr_source_format tsr_format_deepspeed_json;    /* deepspeed_json.c */
+extern const tsr_source_format tsr_format_safetensors;        /* safetensors.c */
+extern const tsr_source_format tsr_format_safetensors_index;  /* shard_index.c */
+extern const tsr_source_format tsr_format_torch_index;        /* shard_index.c */
+extern const tsr_source_format tsr_format_torch;              /* torch_bin.c */
+extern const tsr_source_format tsr_format_deepspeed_json;     /* deepspeed_json.c */
+extern const tsr_source_format tsr_format_deepspeed_training; /* deepspeed_training.c */
 
 typedef struct tsr_source_file {
     char *name;
@@ -91,6 +92,15 @@ tsr_status tsr_source_finish(tsr_source *source);
 
 /* Reads a whole file that was added, of at most `cap` bytes, as JSON; free it with tsr_json_free. */
 tsr_status tsr_source_read_json(const tsr_source *source, int file, int64_t cap, tsr_json *out);
+
+/* Reads a whole file of at most `cap` bytes that is not one of the source's: a name in its folder, our own. */
+tsr_status tsr_source_read_small(const tsr_source *source, const char *name, int64_t cap, void *dst,
+                                 int64_t *bytes);
+
+/* The names in a folder below the source's, sorted; NULL: in that itself. `name` may come from a file: it must be plain,
+ * and no link. More than `cap` of them: TSR_ERR_FORMAT. They belong to the arena. */
+tsr_status tsr_source_list_folder(const tsr_source *source, const char *name, int64_t cap, tsr_arena *arena,
+                                  const char *const **names, int64_t *count);
 
 /* Reads exactly n bytes at an offset of a file. Not counted. */
 tsr_status tsr_source_pread(const tsr_source *source, int file, int64_t offset, int64_t n, void *dst);

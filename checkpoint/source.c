@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "checkpoint/format.h"
 #include "checkpoint/state.h"
+#include "checkpoint/sum.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 /* In the order of preference. */
 static const tsr_source_format *const formats[] = {
     &tsr_format_safetensors, &tsr_format_safetensors_index, &tsr_format_torch,
-    &tsr_format_torch_index, &tsr_format_deepspeed_json,
+    &tsr_format_torch_index, &tsr_format_deepspeed_json,    &tsr_format_deepspeed_training,
 };
 /* By the ending of a file; what ends in nothing known is a torch file, as those end in anything. */
 static const tsr_source_format *const by_suffix[] = {
@@ -237,6 +238,7 @@ tsr_status tsr_source_read(const tsr_source *s, const tsr_tensor_info *t, int64_
                         s->files[t->file].name, (long long)byte_offset, (long long)n, t->name,
                         (long long)t->bytes);
     if (t->made_of) return tsr_source_read_made(s, t, byte_offset, n, dst);
+    if (t->sum_of) return tsr_sum_read(s, t, byte_offset, n, dst);
     atomic_fetch_add_explicit((atomic_llong *)&s->bytes_read, n, memory_order_relaxed);
     if (s->read) return s->read(s, t, byte_offset, n, dst);
     tsr_status status = tsr_source_pread(s, t->file, t->offset + byte_offset, n, dst);

@@ -292,28 +292,35 @@ typedef struct collecting {
     char name[1024];
 } collecting;
 
-/* Appends ".KEY" to the name; keys are text, or numbers. */
+tsr_status tsr_torch_key(const tsr_torch_file *f, const tsr_pickle_node *key, char out[TSR_TORCH_KEY])
+{
+    int64_t integer;
+    if (tsr_pickle_int(key, &integer)) {
+        snprintf(out, TSR_TORCH_KEY, "%lld", (long long)integer);
+        return TSR_OK;
+    }
+    if (!key || key->kind != TSR_PICKLE_STRING)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor whose key is no text", f->name);
+    if (key->length < 1 || key->length >= TSR_TORCH_KEY || memchr(key->text, 0, (size_t)key->length) ||
+        !tsr_utf8_valid(key->text, key->length))
+        return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor name that is empty, too long or no text", f->name);
+    memcpy(out, key->text, (size_t)key->length);
+    out[key->length] = '\0';
+    return TSR_OK;
+}
+
+/* Appends ".KEY" to the name. */
 static tsr_status extend_name(collecting *c, size_t used, const tsr_pickle_node *key, size_t *length)
 {
-    char number[32];
-    const char *text = number;
-    int64_t integer, n;
-    if (tsr_pickle_int(key, &integer)) {
-        n = snprintf(number, sizeof number, "%lld", (long long)integer);
-    } else if (key->kind == TSR_PICKLE_STRING) {
-        text = key->text;
-        n = key->length;
-    } else {
-        return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor whose key is no text", c->file->name);
-    }
-    if (n < 1 || n > 512 || used + (size_t)n + 2 > sizeof c->name || memchr(text, 0, (size_t)n) ||
-        !tsr_utf8_valid(text, n))
+    char text[TSR_TORCH_KEY];
+    TSR_TRY(tsr_torch_key(c->file, key, text));
+    size_t n = strlen(text);
+    if (used + n + 2 > sizeof c->name)
         return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor name that is empty, too long or no text",
                         c->file->name);
     if (used > 0) c->name[used++] = '.';
-    memcpy(c->name + used, text, (size_t)n);
-    *length = used + (size_t)n;
-    c->name[*length] = '\0';
+    memcpy(c->name + used, text, n + 1);
+    *length = used + n;
     return TSR_OK;
 }
 

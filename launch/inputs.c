@@ -16,10 +16,12 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.checkpoint = o->text[TSR_OPT_CHECKPOINT];
     e.cache = o->text[TSR_OPT_CACHE];
     e.dtype = o->text[TSR_OPT_DTYPE];
+    e.task = o->text[TSR_OPT_TASK];
     e.kernels = o->text[TSR_OPT_KERNELS];
     e.threads = (int)o->integer[TSR_OPT_THREADS];
     e.step_tokens = (int)o->integer[TSR_OPT_STEP_TOKENS];
-    e.max_sequences = (int)o->integer[TSR_OPT_MAX_SEQUENCES];
+    bool rolling = strcmp(o->text[TSR_OPT_ROLLING_BATCH], "disable") != 0;
+    e.max_sequences = (int)o->integer[rolling ? TSR_OPT_MAX_SEQUENCES : TSR_OPT_BATCH_SIZE];
     e.context = o->integer[TSR_OPT_CONTEXT];
     e.cache_bytes = o->integer[TSR_OPT_CACHE_MB] << 20;
     e.deadline = o->real[TSR_OPT_DEADLINE];
@@ -28,6 +30,12 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.no_cuda_graph = o->flag[TSR_OPT_NO_CUDA_GRAPH];
     e.quiet = o->flag[TSR_OPT_QUIET];
     return e;
+}
+
+int tsr_cli_ranks(const tsr_options *o, const tsr_world *world)
+{
+    int64_t stated = o->integer[TSR_OPT_TP];
+    return stated > 0 ? (int)stated : tsr_world_size(world);
 }
 
 static tsr_status parse_ids(const char *text, tsr_input *out)

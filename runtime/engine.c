@@ -34,6 +34,7 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
     TSR_TRY(tsr_arena_strdup(e->arena, o->checkpoint ? o->checkpoint : "", &e->options.checkpoint));
     TSR_TRY(tsr_arena_strdup(e->arena, o->dtype ? o->dtype : "auto", &e->options.dtype));
     TSR_TRY(tsr_arena_strdup(e->arena, o->cache ? o->cache : "", &e->options.cache));
+    TSR_TRY(tsr_arena_strdup(e->arena, o->task ? o->task : "auto", &e->options.task));
     if (!(o->gpu_memory_fraction >= 0 && o->gpu_memory_fraction <= 1))
         return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g",
                         o->gpu_memory_fraction);
@@ -94,8 +95,10 @@ static tsr_status digest_config(const tsr_json *config, tsr_digest *out)
 static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 {
     const tsr_engine_options *o = &e->options;
+    tsr_task task = TSR_TASK_AUTO;
+    TSR_TRY(tsr_task_from_name(o->task, &task));
     TSR_TRY(digest_config(config, &e->config));
-    TSR_TRY(tsr_model_from_config(config, &e->model));
+    TSR_TRY(tsr_model_for_task(config, task, &e->model));
     TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, e->arena, &e->generation));
     if (!o->random_weights) {
         TSR_TRY(tsr_source_open_checkpoint(o->model, o->checkpoint, &e->source));
@@ -229,9 +232,10 @@ static tsr_status choose_limits(tsr_engine *e, int64_t *pages)
     TSR_TRY(choose_context(e, &context));
     int32_t tokens = e->options.step_tokens;
     int32_t sequences = (int32_t)tsr_min(e->options.max_sequences, tokens);
+    int32_t rows = e->model->task == TSR_TASK_TOKEN_CLASSIFICATION ? tokens : 64; /* labels are few */
     e->limits = (tsr_step_limits){.max_tokens = tokens,
                                   .max_sequences = sequences,
-                                  .max_rows = (int32_t)tsr_min(tsr_max(sequences, 64), tokens),
+                                  .max_rows = (int32_t)tsr_min(tsr_max(sequences, rows), tokens),
                                   .max_context = (int32_t)context,
                                   .vocabulary = (int32_t)e->model->vocabulary};
     TSR_TRY(choose_pages(e, context, pages));
@@ -286,15 +290,17 @@ static tsr_status gather(void *ctx, const void *in, int64_t bytes, void *out)
     return tsr_world_all_gather(ctx, in, bytes, out);
 }
 
-/* The part of the vocabulary whose logits this rank gives: all of it on rank 0 if they are not split. */
+/* The part of the logits that this rank gives: all on rank 0 if they are not split. */
 static tsr_status make_sampler(tsr_engine *e)
 {
     tsr_gather g = {e->world, tsr_world_rank(e->world), tsr_world_size(e->world), gather};
-    int64_t ld, cols, first = e->local->graphs[0].output_first;
+    const tsr_graph *graph = &e->model->graphs[0];
+    int64_t ld, cols, all = graph->values[graph->output].cols, first = e->local->graphs[0].output_first;
     tsr_executor_output(e->executor, &ld, &cols);
-    bool whole = cols == e->model->vocabulary;
-    int32_t local = whole && g.rank > 0 ? 0 : (int32_t)cols;
-    return tsr_sampler_create((int32_t)e->model->vocabulary, (int32_t)first, local, &g, e->pool, &e->sampler);
+    int32_t local = cols == all && g.rank > 0 ? 0 : (int32_t)cols;
+    if (e->model->task != TSR_TASK_TEXT_GENERATION)
+        return tsr_row_outputs_create((int32_t)all, (int32_t)first, local, &g, &e->row_outputs);
+    return tsr_sampler_create((int32_t)all, (int32_t)first, local, &g, e->pool, &e->sampler);
 }
 
 static tsr_status build_executor(tsr_engine *e)
@@ -330,6 +336,9 @@ static void fill_info(tsr_engine *e)
     i->ranks = tsr_world_size(e->world);
     i->threads = tsr_pool_threads(e->pool);
     i->vocabulary = e->model->vocabulary;
+    i->task = tsr_task_name(e->model->task);
+    i->labels = e->model->classifier.label;
+    i->n_labels = e->model->classifier.labels;
     i->context = e->limits.max_context;
     for (int64_t w = 0; w < e->model->n_weights; w++)
         i->parameters += e->model->weights[w].rows * e->model->weights[w].cols;
@@ -417,6 +426,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     engine_requests_free(e);
     tsr_scheduler_destroy(&e->scheduler);
     tsr_sampler_destroy(&e->sampler);
+    tsr_row_outputs_destroy(&e->row_outputs);
     tsr_step_builder_destroy(&e->builder);
     tsr_slot_table_destroy(&e->slots);
     tsr_step_record_destroy(&e->record);

@@ -28,6 +28,7 @@ tsr_status tsr_build_opt(tsr_object config, tsr_model *m);
 tsr_status tsr_build_qwen(tsr_object config, tsr_model *m);
 tsr_status tsr_build_qwen2(tsr_object config, tsr_model *m);
 tsr_status tsr_build_refined_web(tsr_object config, tsr_model *m);
+tsr_status tsr_build_stablelm(tsr_object config, tsr_model *m);
 tsr_status tsr_build_xglm(tsr_object config, tsr_model *m);
 
 #endif

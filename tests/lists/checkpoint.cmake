@@ -12,3 +12,6 @@ file(GLOB presharded_seeds ${CMAKE_CURRENT_SOURCE_DIR}/hostile/checkpoint/presha
 add_test(NAME fuzz_deepspeed_json_seeds COMMAND fuzz_deepspeed_json ${deepspeed_seeds})
 add_test(NAME fuzz_presharded_seeds COMMAND fuzz_presharded ${presharded_seeds})
 set_tests_properties(fuzz_deepspeed_json_seeds fuzz_presharded_seeds PROPERTIES TIMEOUT 60)
+file(GLOB training_seeds ${CMAKE_CURRENT_SOURCE_DIR}/hostile/checkpoint/training/*)
+add_test(NAME fuzz_deepspeed_training_seeds COMMAND fuzz_deepspeed_training ${training_seeds})
+set_tests_properties(fuzz_deepspeed_training_seeds PROPERTIES TIMEOUT 60)
