@@ -14,6 +14,7 @@ import presharded
 import support
 from support import Case, ORACLE, TempFolder, main, needs_ranks
 from torchfile import Tensor, read_instance, write_torch
+from trainfile import write_module
 
 # At least one of every family, with and without prefixes, tied and untied, with biases and without.
 INSTANCES = ["gpt2_base", "gpt2_untied", "gpt_neo_pattern", "gptj_partial", "gptj_tied", "gpt_neox_parallel",
@@ -133,7 +134,7 @@ class Presharded(Case):
             self.same(self.make(instance, 2, parts=parts, suffix="safetensors"), instance)
 
     def test_folders(self):
-        """A JSON that names a folder: with whole files, with an index, with a JSON of its own; the config above it."""
+        """A JSON that names a folder: with whole files, with an index, with a JSON of its own, of a training run; the config above it."""
         folder, config, weights = self.start("gpt2_untied")
         told = {"type": "ds_model", "version": 0.0, "checkpoints": "path/to"}
         (folder / "ds_inference_checkpoint.json").write_text(json.dumps(told))
@@ -146,6 +147,10 @@ class Presharded(Case):
         presharded.write_presharded(below, *presharded.inject(config, weights, 3))
         self.same(folder, "gpt2_untied")
         self.assertEqual(self.good("inspect", folder, "--json").lines()[0]["missing"], [])
+        shutil.rmtree(below)
+        write_module(below, weights)
+        self.same(folder, "gpt2_untied")
+        self.assertEqual(self.good("inspect", folder, "--json").lines()[0]["format"], "DeepSpeed training checkpoint")
         shutil.rmtree(below)
         below.mkdir()
         for path in (ORACLE / "gpt2_untied").glob("model*"):
