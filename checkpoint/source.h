@@ -39,7 +39,8 @@ struct tsr_view; /* view.h */
  *
  * Most tensors are a run of bytes of one file. Some are made of parts of others: the pieces that ranks trained, a
  * transposed matrix, one that is spread over a torch storage. They have `made_of`, and are read like all others,
- * by tsr_source_read and by views; `file` is then that of their first part, and `offset` says nothing. */
+ * by tsr_source_read and by views; `file` is then that of their first part, and `offset` says nothing. So have those
+ * that are sums of others: what ranks added up in training. */
 typedef struct tsr_tensor_info {
     const char *name;
     tsr_dtype dtype;         /* TSR_DTYPE_COUNT: a number format that we list but cannot convert */
@@ -50,6 +51,7 @@ typedef struct tsr_tensor_info {
     int file;                       /* which file holds it: tsr_source_file_name */
     int64_t offset;                 /* of its first byte in that file */
     const struct tsr_view *made_of; /* NULL: `bytes` bytes at `offset` of `file` */
+    const struct tsr_sum *sum_of;   /* NULL: as above; else computed from others when read (sum.h) */
 } tsr_tensor_info;
 
 /* Opens the checkpoint in folder `model_dir`. If no format recognises it, the error lists what was looked

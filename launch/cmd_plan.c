@@ -259,7 +259,7 @@ tsr_status tsr_cmd_plan(tsr_world *world, const tsr_options *o)
 {
     char path[4096];
     tsr_json config;
-    plan p = {.options = o, .ranks = (int)o->integer[TSR_OPT_TP]};
+    plan p = {.options = o, .ranks = tsr_cli_ranks(o, world)};
     if (!o->text[TSR_OPT_MODEL]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
     if (snprintf(path, sizeof path, "%s/config.json", o->text[TSR_OPT_MODEL]) >= (int)sizeof path)
         return tsr_fail(TSR_ERR_USAGE, "the name of the model folder is too long");

@@ -24,7 +24,8 @@
     X(BENCH, bench, "speed of prefill and decode, bytes read, memory")                                       \
     X(CONVERT, convert, "a checkpoint of any kind into safetensors, in another number format, for N ranks")  \
     X(INSPECT, inspect, "what a checkpoint holds, and what its config finds missing: inspect DIR|FILE")      \
-    X(CACHE, cache, "the weights kept for faster starts: cache list|prune --cache DIR")
+    X(CACHE, cache, "the weights kept for faster starts: cache list|prune --cache DIR")                      \
+    X(CONFIG, config, "the options in force, and where each value came from")
 
 #define TSR_COMMAND_DECLARE(NAME, name, summary)                                                             \
     tsr_status tsr_cmd_##name(tsr_world *world, const tsr_options *options);
@@ -33,6 +34,9 @@ TSR_COMMAND_TABLE(TSR_COMMAND_DECLARE)
 
 /* Engine options as the command line states them. */
 tsr_engine_options tsr_cli_engine_options(const tsr_options *o);
+
+/* The number of ranks to plan or cut for. */
+int tsr_cli_ranks(const tsr_options *o, const tsr_world *world);
 
 /* One item of the command line that stands for tokens. */
 typedef struct tsr_input {

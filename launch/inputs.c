@@ -21,7 +21,8 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.kernels = o->text[TSR_OPT_KERNELS];
     e.threads = (int)o->integer[TSR_OPT_THREADS];
     e.step_tokens = (int)o->integer[TSR_OPT_STEP_TOKENS];
-    e.max_sequences = (int)o->integer[TSR_OPT_MAX_SEQUENCES];
+    bool rolling = strcmp(o->text[TSR_OPT_ROLLING_BATCH], "disable") != 0;
+    e.max_sequences = (int)o->integer[rolling ? TSR_OPT_MAX_SEQUENCES : TSR_OPT_BATCH_SIZE];
     e.context = o->integer[TSR_OPT_CONTEXT];
     e.cache_bytes = o->integer[TSR_OPT_CACHE_MB] << 20;
     e.deadline = o->real[TSR_OPT_DEADLINE];
@@ -48,6 +49,12 @@ tsr_status tsr_cli_check_task(const tsr_options *o)
         if (s != TSR_OK) return TSR_OK;
     }
     return tsr_task_check(task, o->command == TSR_CMD_CLASSIFY, model);
+}
+
+int tsr_cli_ranks(const tsr_options *o, const tsr_world *world)
+{
+    int64_t stated = o->integer[TSR_OPT_TP];
+    return stated > 0 ? (int)stated : tsr_world_size(world);
 }
 
 static tsr_status parse_ids(const char *text, tsr_input *out)

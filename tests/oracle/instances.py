@@ -243,6 +243,9 @@ GPT2 = {
         config=gpt2(30, 3, 101, layers=3, n_inner=31, activation_function="gelu", tie_word_embeddings=False,
                     scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True),
         shards=2, qk_gain=2.0),
+    "gpt2_many_heads": dict(  # as GPT-2 XL: 25 heads
+        config=gpt2(75, 25, 67, n_inner=29, activation_function="gelu_new", torch_dtype="float16"),
+        dtypes="F16", head="omitted"),
     "gpt2_aliases": dict(  # the general names for the sizes, which the reference's config class accepts as well
         config={"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "hidden_size": 42,
                 "num_attention_heads": 7, "num_hidden_layers": 2, "max_position_embeddings": 96, "vocab_size": 127,
