@@ -202,6 +202,7 @@ tsr_status tsr_pipeline_list(tsr_source *source, const tsr_state *ranks, int n, 
     j.part = part;
     TSR_TRY_OUT(join_all(&j));
     TSR_TRY_OUT(tsr_state_list(&j.out));
+    source->trained_mp = n;
 out:
     tsr_state_free(&j.out);
     tsr_free(layer);
