@@ -209,7 +209,7 @@ static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_in
                         f->where);
     if (d->megatron) return list_megatron(s, f);
     TSR_TRY(check_ranks(s, f));
-    s->trained_mp = (int)f->ranks;
+    if (s->wanted_mp) s->trained_mp = s->wanted_mp; /* it was cut after training, which it says nothing of */
     return tsr_presharded_list(s, f);
 }
 
