@@ -13,7 +13,7 @@ typedef struct tsr_deepspeed_files {
     const int *whole, *cut; /* files of the source: with whole tensors; with the ranks' pieces of them */
     int64_t whole_count, cut_count;
     int64_t ranks;  /* cut_count is a multiple of it; part p of rank r is cut[p * ranks + r] */
-    double version; /* of a Megatron checkpoint: how it orders q, k and v */
+    double version; /* of a Megatron checkpoint: how it orders q, k and v; negative: not stated */
 } tsr_deepspeed_files;
 
 /* rank_files.c: pieces that say which part of their tensor they are, as `tessera convert --tp` writes them. */

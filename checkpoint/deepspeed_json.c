@@ -15,6 +15,7 @@
  */
 #include "base/log.h"
 #include "checkpoint/deepspeed.h"
+#include "checkpoint/megatron.h"
 #include "checkpoint/torch.h"
 
 #include <stdio.h>
@@ -58,7 +59,8 @@ static tsr_status find_base(const tsr_source *s, description *d)
         return TSR_OK;
     }
     bool found = false;
-    if (*d->base != '/') TSR_TRY(tsr_source_has_folder(s, d->base, d->root.where, &found));
+    tsr_status status = *d->base == '/' ? TSR_OK : tsr_source_has_folder(s, d->base, &found);
+    if (status != TSR_OK) return tsr_fail_in(status, "%s: base_dir", d->root.where);
     if (found) return TSR_OK;
     tsr_log(TSR_LOG_INFO, "%s: \"base_dir\" is not a folder below it: files are looked for beside it",
             d->root.where);
@@ -118,7 +120,7 @@ static tsr_status read_lists(description *d)
 static tsr_status read_ranks(description *d)
 {
     int64_t files = (int64_t)json_array_size(d->cut), tp;
-    TSR_TRY(tsr_object_number(d->root, "version", 0, 0, 1e6, &d->version));
+    TSR_TRY(tsr_object_number(d->root, "version", -1, 0, 1e6, &d->version));
     TSR_TRY(tsr_object_int(d->root, "tp_size", files, 1, TSR_DEEPSPEED_RANKS_CAP, &tp));
     return tsr_object_int(d->root, "mp_size", tp, 1, TSR_DEEPSPEED_RANKS_CAP, &d->ranks);
 }
@@ -192,8 +194,8 @@ static tsr_status check_ranks(const tsr_source *s, const tsr_deepspeed_files *f)
 /* The files of Megatron's ranks, in order: f->cut, f->ranks of them. */
 static tsr_status list_megatron(tsr_source *s, const tsr_deepspeed_files *f)
 {
-    (void)s;
-    return tsr_fail(TSR_ERR_FORMAT, "%s: \"type\": Megatron checkpoints are not read yet", f->where);
+    tsr_megatron_request q = {f->cut, (int)f->cut_count, (int)f->ranks, f->version, f->where};
+    return tsr_megatron_list(s, &q);
 }
 
 static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_deepspeed_files *f)
@@ -202,8 +204,13 @@ static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_de
     if (!d->cut) return list_whole(s, f);
     if (!d->megatron && tsr_is_safetensors(s, f->cut[0])) TSR_TRY(tsr_rank_files_told(s, f->cut[0], &told));
     if (told) return tsr_rank_files_list(s, f);
+    if (d->megatron && d->whole)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: \"checkpoints\": Megatron's files all belong under \"tp\"",
+                        f->where);
+    if (d->megatron) return list_megatron(s, f);
     TSR_TRY(check_ranks(s, f));
-    return d->megatron ? list_megatron(s, f) : tsr_presharded_list(s, f);
+    s->trained_mp = (int)f->ranks;
+    return tsr_presharded_list(s, f);
 }
 
 static tsr_status open_lists(tsr_source *s, const description *d)
@@ -227,11 +234,15 @@ static tsr_status open_lists(tsr_source *s, const description *d)
 
 /* --- The format --- */
 
-static tsr_status open_folder(tsr_source *s, const description *d, const json_t *name)
+static tsr_status open_folder(tsr_source *s, description *d, const json_t *name)
 {
     char path[PATH_CAP];
+    TSR_TRY(read_ranks(d));
     TSR_TRY(find_path(d, name, path));
+    tsr_megatron_request stated = {NULL, 0, (int)d->ranks, d->version, d->root.where};
+    s->stated = d->megatron ? &stated : NULL;
     tsr_status status = tsr_source_open_below(s, path);
+    s->stated = NULL;
     return status == TSR_OK ? status : tsr_fail_in(status, "%s: checkpoints", d->root.where);
 }
 
