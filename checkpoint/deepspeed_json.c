@@ -59,7 +59,8 @@ static tsr_status find_base(const tsr_source *s, description *d)
         return TSR_OK;
     }
     bool found = false;
-    if (*d->base != '/') TSR_TRY(tsr_source_has_folder(s, d->base, d->root.where, &found));
+    tsr_status status = *d->base == '/' ? TSR_OK : tsr_source_has_folder(s, d->base, &found);
+    if (status != TSR_OK) return tsr_fail_in(status, "%s: base_dir", d->root.where);
     if (found) return TSR_OK;
     tsr_log(TSR_LOG_INFO, "%s: \"base_dir\" is not a folder below it: files are looked for beside it",
             d->root.where);

@@ -82,7 +82,6 @@ static tsr_status list_megatron(training *t)
 static tsr_status list_ranks(training *t)
 {
     bool sequential = true;
-    tsr_state whole = {.source = t->source};
     for (int r = 0; r < t->mp; r++) sequential = tsr_pipeline_is_sequential(&t->state[r]) && sequential;
     if (!sequential && tsr_megatron_is_state(&t->state[0])) return list_megatron(t);
     if (!sequential && t->mp == 1) return tsr_state_list(&t->state[0]);
@@ -90,10 +89,7 @@ static tsr_status list_ranks(training *t)
         return tsr_fail(TSR_ERR_FORMAT,
                         "%s: the weights of %d model-parallel ranks, in no order that is known",
                         tsr_deepspeed_folder_name(&t->folder), t->mp);
-    tsr_status status = tsr_pipeline_join(t->source, t->state, t->mp, t->where, &whole);
-    if (status == TSR_OK) status = tsr_state_list(&whole);
-    tsr_state_free(&whole);
-    return status;
+    return tsr_pipeline_list(t->source, t->state, t->mp, t->where);
 }
 
 static tsr_status list_modules(training *t, int64_t n)
@@ -114,22 +110,14 @@ out:
     return status;
 }
 
-static tsr_status list_layers(training *t)
-{
-    tsr_state whole = {.source = t->source};
-    tsr_status status = tsr_deepspeed_layers(t->source, &t->folder, &whole);
-    if (status == TSR_OK) status = tsr_state_list(&whole);
-    tsr_state_free(&whole);
-    return status;
-}
-
 static tsr_status list_all(training *t)
 {
     int64_t n;
     const char *name = tsr_deepspeed_folder_name(&t->folder);
     if (tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_EXPERT, &t->file) > 0)
         return tsr_fail(TSR_ERR_FORMAT, "%s: of a mixture of experts, which is not read", t->file->path);
-    if (tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_LAYER, &t->file) > 0) return list_layers(t);
+    if (tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_LAYER, &t->file) > 0)
+        return tsr_deepspeed_layers(t->source, &t->folder);
     n = tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_OPTIM, &t->file);
     t->zero = n > 0;
     if (!t->zero) n = tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_MODEL, &t->file);

@@ -77,12 +77,12 @@ void tsr_source_forget_files(tsr_source *source);
 /* Is there an entry of this name in the folder, whatever it is? */
 bool tsr_source_has_file(const tsr_source *source, const char *name);
 
-/* Is there a folder below this one, by a path of plain names? Another path is TSR_ERR_FORMAT naming `where`. */
-tsr_status tsr_source_has_folder(const tsr_source *source, const char *path, const char *where, bool *out);
+/* Is there a folder below this one, by a path of plain names? Another path is TSR_ERR_FORMAT. */
+tsr_status tsr_source_has_folder(const tsr_source *source, const char *path, bool *out);
 
 /* Goes over to a folder below this one, by a path of plain names, and lists the checkpoint there: that of the format
- * that recognises it, else all files in it that end in .safetensors, .bin or .pt, in the order of their names. Forgets the files opened so
- * far. Once only: what lies there cannot name another folder. */
+ * that recognises it, else all files in it that end in .safetensors, .bin or .pt, in the order of their names. Forgets
+ * the files opened so far. Once only: what lies there cannot name another folder. */
 tsr_status tsr_source_open_below(tsr_source *source, const char *path);
 
 /* The config.json of the model, for formats whose layout depends on it; free it with tsr_json_free. */

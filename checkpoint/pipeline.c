@@ -23,7 +23,7 @@ typedef struct joining {
     int64_t vocabulary;    /* rows to keep; 0: all */
     int *layer;            /* [LAYER_CAP]: which one of the transformer's it is, -1: none of them */
     const tsr_view **part; /* [n]: of the tensor at hand */
-    tsr_state *out;
+    tsr_state out;
 } joining;
 
 /* --- Names --- */
@@ -148,7 +148,7 @@ static tsr_status add_named(joining *j, const char *stem, const char *leaf, int 
         snprintf(name, sizeof name, "%s.%s", stem, leaf);
     else
         snprintf(name, sizeof name, "%s.%d.%s.%s", head, layer, stem, leaf);
-    return tsr_state_add(j->out, name, view);
+    return tsr_state_add(&j->out, name, view);
 }
 
 static tsr_status add_entry(joining *j, int64_t i, const tsr_view **words, bool *head)
@@ -188,13 +188,12 @@ static tsr_status join_all(joining *j)
     /* Weights that were tied in training are stored once, whatever the config says of them now. */
     if (!head && !j->tied && words && j->family == NEOX)
         TSR_TRY(add_named(j, "embed_out", "weight", -1, words));
-    return tsr_state_sort(j->out, j->file[0]);
+    return tsr_state_sort(&j->out, j->file[0]);
 }
 
-tsr_status tsr_pipeline_join(tsr_source *source, const tsr_state *ranks, int n, const char *const *file,
-                             tsr_state *out)
+tsr_status tsr_pipeline_list(tsr_source *source, const tsr_state *ranks, int n, const char *const *file)
 {
-    joining j = {.source = source, .ranks = ranks, .n = n, .file = file, .out = out};
+    joining j = {.source = source, .ranks = ranks, .n = n, .file = file, .out = {.source = source}};
     void *layer = NULL, *part = NULL;
     tsr_status status;
     TSR_TRY_OUT(tsr_calloc(LAYER_CAP, sizeof *j.layer, "the layers of a pipeline", &layer));
@@ -202,8 +201,10 @@ tsr_status tsr_pipeline_join(tsr_source *source, const tsr_state *ranks, int n, 
     j.layer = layer;
     j.part = part;
     TSR_TRY_OUT(join_all(&j));
+    TSR_TRY_OUT(tsr_state_list(&j.out));
     source->trained_mp = n;
 out:
+    tsr_state_free(&j.out);
     tsr_free(layer);
     tsr_free(part);
     return status;

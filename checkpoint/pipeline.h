@@ -22,10 +22,9 @@
 
 #include "checkpoint/state.h"
 
-/* The states of n model-parallel ranks, sorted; names are "LAYER.NAME": "2.attention.dense.bias". `file[r]` is where
- * rank r's come from, for messages. Adds to `out`, sorted. */
-tsr_status tsr_pipeline_join(tsr_source *source, const tsr_state *ranks, int n, const char *const *file,
-                             tsr_state *out);
+/* Lists what the states of n model-parallel ranks are together. They are sorted; names are "LAYER.NAME":
+ * "2.attention.dense.bias". `file[r]` is where rank r's come from, for messages. */
+tsr_status tsr_pipeline_list(tsr_source *source, const tsr_state *ranks, int n, const char *const *file);
 
 /* Do the names all begin with "sequential.", as those of a pipeline of one stage do? Then that is taken off. */
 bool tsr_pipeline_is_sequential(tsr_state *state);

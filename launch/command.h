@@ -50,6 +50,10 @@ typedef struct tsr_input {
 tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n);
 void tsr_inputs_free(tsr_input **inputs, int64_t n);
 
+/* Rank 0: refuses a model whose task is not the command's before its weights are read; TSR_OK where its config.json
+ * does not say, which is for the engine to judge. */
+tsr_status tsr_cli_check_task(const tsr_options *o);
+
 /* Writes to stdout at once; TSR_ERR_IO if it cannot be written (a closed pipe). */
 tsr_status tsr_put(const char *bytes, int64_t n);
 

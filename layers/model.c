@@ -26,6 +26,7 @@
     X("mpt", "transformer.", tsr_build_mpt, "score", "classifier")                                           \
     X("openai-gpt", "transformer.", tsr_build_openai_gpt, "score", NULL)                                     \
     X("opt", "model.", tsr_build_opt, "score", NULL)                                                         \
+    X("phi", "model.", tsr_build_phi, "score", "score")                                                      \
     X("qwen", "transformer.", tsr_build_qwen, NULL, NULL)                                                    \
     X("qwen2", "model.", tsr_build_qwen2, "score", "score")                                                  \
     X("RefinedWeb", "transformer.", tsr_build_refined_web, "score", "classifier")                            \

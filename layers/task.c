@@ -57,6 +57,19 @@ tsr_status tsr_task_of_config(tsr_object config, tsr_task *out)
     return TSR_OK;
 }
 
+tsr_status tsr_task_check(tsr_task task, bool classify, const char *model)
+{
+    if (classify == (task != TSR_TASK_TEXT_GENERATION)) return TSR_OK;
+    if (classify)
+        return tsr_fail(
+            TSR_ERR_USAGE,
+            "%s holds a language model, which has no labels (by \"architectures\" in config.json; "
+            "--task text-classification or token-classification asks for another head)",
+            model);
+    return tsr_fail(TSR_ERR_USAGE, "%s is for %s and gives labels, no tokens: `tessera classify` shows them",
+                    model, tsr_task_name(task));
+}
+
 /* --- Labels --- */
 
 static tsr_status number_labels(tsr_arena *arena, int64_t n, const char **label)

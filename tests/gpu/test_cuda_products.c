@@ -137,7 +137,7 @@ static void check_chain(int32_t rows)
     begin(&norm, TSR_OP_NORM, rows, 0, 0, false);
     add_input(&norm, K, placings[0], TSR_BF16, false, 1);
     add_output(&norm, K, placings[0], TSR_BF16, false);
-    set_attrs(&norm, (tsr_attrs){.norm = {TSR_NORM_RMS, 1e-5f}});
+    set_attrs(&norm, (tsr_attrs){.norm = {.kind = TSR_NORM_RMS, .eps = 1e-5f}});
     down.device.in[0] = up.device.out[0];
     norm.device.in[0] = down.device.out[0];
     norm.device.out[0] = up.device.in[0];
