@@ -86,7 +86,6 @@ tsr_status tsr_tpl_item(tpl_render *r, tpl_value v, tpl_value key, tpl_value *ou
     if (key.kind != TPL_STRING)
         return tsr_tpl_undefined(r, out, "'%s object' has no such element", object_name(v));
     TSR_TRY(tsr_tpl_new_string(r, key.bytes, key.n, &name)); /* for its NUL */
-    ((char *)(uintptr_t)name.bytes)[key.n] = '\0';
     return tsr_tpl_attribute(r, v, name.bytes, out);
 }
 
@@ -138,7 +137,7 @@ tsr_status tsr_tpl_slice(tpl_render *r, const tpl_node *node, tpl_value *out)
     TSR_TRY(tsr_tpl_evaluate(r, node->a, &v));
     if (v.kind == TPL_UNDEFINED) return tsr_tpl_use_of_undefined(r, v);
     if (!is_sequence(v) && v.kind != TPL_STRING)
-        return tsr_tpl_undefined(r, out, "%s cannot be cut", object_name(v));
+        return tsr_tpl_fail(r, "'%s' object cannot be cut", tsr_tpl_type_name(v));
     TSR_TRY(tsr_tpl_length(r, v, &n));
     TSR_TRY(slice_step(r, node->d, &step));
     int64_t low = step > 0 ? 0 : -1, high = step > 0 ? n : n - 1;

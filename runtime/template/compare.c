@@ -23,14 +23,20 @@ static tsr_status equal_dicts(tpl_render *r, const tpl_dict *a, const tpl_dict *
     return TSR_OK;
 }
 
+static int64_t whole(tpl_value v)
+{
+    return v.kind == TPL_BOOL ? v.truth : v.integer;
+}
+
 /* An integer and a float are compared without rounding either. */
 static int compare_numbers(tpl_value a, tpl_value b)
 {
-    bool whole = a.kind != TPL_FLOAT && b.kind != TPL_FLOAT;
-    int64_t i = a.kind == TPL_INT ? a.integer : a.truth, k = b.kind == TPL_INT ? b.integer : b.truth;
-    if (whole) return i < k ? -1 : i > k;
-    long double x = a.kind == TPL_FLOAT ? a.real : (long double)i,
-                y = b.kind == TPL_FLOAT ? b.real : (long double)k;
+    if (a.kind != TPL_FLOAT && b.kind != TPL_FLOAT) {
+        int64_t i = whole(a), k = whole(b);
+        return i < k ? -1 : i > k;
+    }
+    long double x = a.kind == TPL_FLOAT ? a.real : (long double)whole(a);
+    long double y = b.kind == TPL_FLOAT ? b.real : (long double)whole(b);
     return x < y ? -1 : x > y;
 }
 

@@ -72,14 +72,44 @@ static tsr_status condition(tpl_render *r, const tpl_node *node, tpl_value *out)
 
 /* --- Calls --- */
 
+static tsr_status add_argument(tpl_render *r, const char *keyword, tpl_value v, tpl_arguments *out)
+{
+    if (out->n == TPL_MOST_ARGUMENTS) return tsr_tpl_fail(r, "more than %d arguments", TPL_MOST_ARGUMENTS);
+    for (int i = 0; keyword && i < out->n; i++)
+        if (out->keyword[i] && strcmp(out->keyword[i], keyword) == 0)
+            return tsr_tpl_fail(r, "argument '%.80s' is given twice", keyword);
+    out->keyword[out->n] = keyword;
+    out->value[out->n++] = v;
+    return TSR_OK;
+}
+
+/* *list or **dict */
+static tsr_status add_starred(tpl_render *r, int stars, tpl_value v, tpl_arguments *out)
+{
+    const tpl_list *all;
+    if (stars == '*') {
+        TSR_TRY(tsr_tpl_elements(r, v, &all));
+        for (int64_t i = 0; i < all->count; i++) TSR_TRY(add_argument(r, NULL, all->items[i], out));
+        return TSR_OK;
+    }
+    if (v.kind != TPL_DICT)
+        return tsr_tpl_fail(r, "an argument after ** must be a mapping, not %s", tsr_tpl_type_name(v));
+    for (int64_t i = 0; i < v.dict->count; i++) {
+        tpl_value key = v.dict->keys[i];
+        if (key.kind != TPL_STRING) return tsr_tpl_fail(r, "keywords must be strings");
+        TSR_TRY(tsr_tpl_new_string(r, key.bytes, key.n, &key)); /* for its NUL */
+        TSR_TRY(add_argument(r, key.bytes, v.dict->values[i], out));
+    }
+    return TSR_OK;
+}
+
 tsr_status tsr_tpl_arguments(tpl_render *r, const tpl_node *chain, tpl_arguments *out)
 {
     out->n = 0;
     for (const tpl_node *n = chain; n; n = n->next) {
-        if (out->n == TPL_MOST_ARGUMENTS)
-            return tsr_tpl_fail(r, "more than %d arguments", TPL_MOST_ARGUMENTS);
-        out->keyword[out->n] = n->text;
-        TSR_TRY(tsr_tpl_evaluate(r, n->a, &out->value[out->n++]));
+        tpl_value v;
+        TSR_TRY(tsr_tpl_evaluate(r, n->a, &v));
+        TSR_TRY(n->op ? add_starred(r, n->op, v, out) : add_argument(r, n->text, v, out));
     }
     return TSR_OK;
 }

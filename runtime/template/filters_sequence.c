@@ -131,8 +131,10 @@ static tsr_status merge(tpl_render *r, keyed *k, int64_t half, int64_t n, bool r
 {
     int64_t a = 0, b = half, to = 0;
     while (a < half && b < n) {
-        int way;
-        TSR_TRY(tsr_tpl_compare(r, k[b].key, k[a].key, "<", &way));
+        int way = 0;
+        bool same; /* equals are not compared, so that they need no order */
+        TSR_TRY(tsr_tpl_equal(r, k[b].key, k[a].key, &same));
+        if (!same) TSR_TRY(tsr_tpl_compare(r, k[b].key, k[a].key, "<", &way));
         bool later = reverse ? way > 0 : way < 0;
         room[to++] = later ? k[b++] : k[a++];
     }

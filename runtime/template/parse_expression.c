@@ -25,20 +25,35 @@ static tsr_status need_operator(tpl_parser *p, int op)
     return tsr_tpl_skip_operator(p, op) ? TSR_OK : tsr_tpl_wrong(p, expected);
 }
 
-/* name=value or a value, up to ')', which is taken. */
+/* One argument; *past: what has been seen of " * =" so far, as bits 1 (starred), 2 (named), 4 (two stars). */
+static tsr_status parse_argument(tpl_parser *p, int *past, tpl_node **out)
+{
+    TSR_TRY(tsr_tpl_node(p, TPL_ARGUMENT, out));
+    if (tsr_tpl_skip_operator(p, '*')) {
+        (*out)->op = '*';
+        if (*past) return tsr_tpl_wrong(p, "a starred argument before named ones, and one only");
+        *past |= 1;
+    } else if (tsr_tpl_skip_operator(p, TPL_OP2('*', '*'))) {
+        (*out)->op = TPL_OP2('*', '*');
+        if (*past & 4) return tsr_tpl_wrong(p, "one argument with two stars only");
+        *past |= 4;
+    } else if (p->at->kind == TPL_TOKEN_NAME && p->at[1].kind == TPL_TOKEN_OPERATOR && p->at[1].op == '=') {
+        (*out)->text = p->at->text;
+        p->at += 2;
+        if (*past & 4) return tsr_tpl_wrong(p, "named arguments before two stars");
+        *past |= 2;
+    } else if (*past) {
+        return tsr_tpl_wrong(p, "a name for this argument, as one before has it or stars");
+    }
+    return tsr_tpl_expression(p, true, &(*out)->a);
+}
+
+/* Up to ')', which is taken. */
 static tsr_status parse_arguments(tpl_parser *p, tpl_node **out)
 {
-    bool named = false;
-    while (!tsr_tpl_skip_operator(p, ')')) {
-        bool before = named;
-        TSR_TRY(tsr_tpl_node(p, TPL_ARGUMENT, out));
-        named = p->at->kind == TPL_TOKEN_NAME && p->at[1].kind == TPL_TOKEN_OPERATOR && p->at[1].op == '=';
-        if (named) (*out)->text = p->at->text, p->at += 2;
-        if (before && !named) return tsr_tpl_wrong(p, "a name for this argument, as the one before has");
-        if (tsr_tpl_at_operator(p, '*') || tsr_tpl_at_operator(p, TPL_OP2('*', '*')))
-            return tsr_tpl_wrong(p, "an argument without stars");
-        TSR_TRY(tsr_tpl_expression(p, true, &(*out)->a));
-        out = &(*out)->next;
+    int past = 0;
+    for (; !tsr_tpl_skip_operator(p, ')'); out = &(*out)->next) {
+        TSR_TRY(parse_argument(p, &past, out));
         if (!tsr_tpl_at_operator(p, ')')) TSR_TRY(need_operator(p, ','));
     }
     return TSR_OK;

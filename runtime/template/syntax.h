@@ -20,7 +20,7 @@ typedef enum tpl_node_kind {
     TPL_ITEM,      /* a[b] */
     TPL_SLICE,     /* a[b:c:d]; each may be NULL */
     TPL_CALL,      /* a(list): TPL_ARGUMENT */
-    TPL_ARGUMENT,  /* a; text: keyword or NULL */
+    TPL_ARGUMENT,  /* a; text: keyword or NULL; op: its stars */
     TPL_FILTER,    /* a|text(list); a is NULL for what a block gives; row */
     TPL_TEST,      /* a is text(list); row */
     TPL_NOT,       /* a */

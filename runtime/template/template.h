@@ -8,7 +8,7 @@
  * LANGUAGE. What Jinja 3.1 does with trim_blocks, lstrip_blocks and its immutable sandbox, as transformers sets it up:
  *     statements   for (else, if, recursive), if, set (also of blocks and namespaces), macro, call, filter, with, raw,
  *                  break, continue, generation, print-free comments; '-' and '+' at either end of a tag
- *     expressions  all but starred arguments; slices; methods of strings, dicts and lists that change nothing
+ *     expressions  all of them; methods of strings, dicts and lists that change nothing
  *     filters, tests, functions, methods: the tables in filters.c, checks.c, functions.c and methods.c, among them
  *                  transformers' tojson, raise_exception and strftime_now
  * Generators are made at once instead of step by step, but are used up as in Python. There is no autoescaping, no

@@ -109,7 +109,7 @@ tsr_status tsr_tpl_put(tpl_render *r, tpl_dict *dict, tpl_value key, tpl_value v
 /* *out is ABSENT if the key is not there. */
 tsr_status tsr_tpl_get(tpl_render *r, const tpl_dict *dict, tpl_value key, tpl_value *out);
 tsr_status tsr_tpl_get_text(tpl_render *r, const tpl_dict *dict, const char *key, tpl_value *out);
-/* A copy of the bytes. */
+/* A copy of the bytes, with a NUL behind. */
 tsr_status tsr_tpl_new_string(tpl_render *r, const char *bytes, int64_t n, tpl_value *out);
 
 /* Asking. */
