@@ -18,6 +18,7 @@
 #define TSR_COMMAND_TABLE(X)                                                                                 \
     X(GENERATE, generate, "continue prompts, as many at once as fit")                                        \
     X(SCORE, score, "log-probability of each token of a text, and the best next tokens")                     \
+    X(CLASSIFY, classify, "labels of texts, or of their tokens, by models that have a head for it")          \
     X(TOKENIZE, tokenize, "text to ids, or ids to text")                                                     \
     X(PLAN, plan, "how a model would be spread over N ranks")                                                \
     X(BENCH, bench, "speed of prefill and decode, bytes read, memory")                                       \
@@ -49,6 +50,10 @@ typedef struct tsr_input {
  * TSR_ERR_IO; of a chat also TSR_ERR_FORMAT and TSR_ERR_CAPACITY. */
 tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n);
 void tsr_inputs_free(tsr_input **inputs, int64_t n);
+
+/* Rank 0: refuses a model whose task is not the command's before its weights are read; TSR_OK where its config.json
+ * does not say, which is for the engine to judge. */
+tsr_status tsr_cli_check_task(const tsr_options *o);
 
 /* Writes to stdout at once; TSR_ERR_IO if it cannot be written (a closed pipe). */
 tsr_status tsr_put(const char *bytes, int64_t n);

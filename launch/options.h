@@ -41,10 +41,11 @@ enum {
     TSR_CMD_CONVERT = 32,
     TSR_CMD_INSPECT = 64,
     TSR_CMD_CACHE = 128,
+    TSR_CMD_CLASSIFY = 256,
     TSR_CMD_CONFIG = 1 << 16, /* takes every option that can be configured */
     TSR_CMD_SERVE = 1 << 17,  /* no command yet: what a server will take, checked and shown by `config` */
-    TSR_CMD_RUNS =
-        TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH | TSR_CMD_SERVE, /* those that run a model */
+    TSR_CMD_RUNS = TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH | TSR_CMD_CLASSIFY |
+                   TSR_CMD_SERVE,                       /* those that run a model */
     TSR_CMD_ARGUMENT = TSR_CMD_INSPECT | TSR_CMD_CACHE, /* those that take one argument without a name */
     TSR_CMD_ALL = (1 << 18) - 1
 };
@@ -68,9 +69,10 @@ enum {
       "Jinja that writes conversations as prompts; default: the model's own")                                \
     X(NO_GENERATION_PROMPT, "no-generation-prompt", FLAG, "", 0, 0, "", TSR_CMD_GENERATE | TSR_CMD_TOKENIZE, \
       "end a conversation's prompt before what begins an answer")                                            \
-    X(TEXT, "text", LIST, "", 0, 0, "TEXT", TSR_CMD_SCORE | TSR_CMD_TOKENIZE,                                \
+    X(TEXT, "text", LIST, "", 0, 0, "TEXT", TSR_CMD_SCORE | TSR_CMD_TOKENIZE | TSR_CMD_CLASSIFY,             \
       "a text; may be given many times")                                                                     \
-    X(IDS, "ids", LIST, "", 0, 0, "5,17,3", TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_TOKENIZE,             \
+    X(IDS, "ids", LIST, "", 0, 0, "5,17,3",                                                                  \
+      TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_TOKENIZE | TSR_CMD_CLASSIFY,                                \
       "token ids instead of text; may be given many times; needs no tokenizer")                              \
     X(MAX_NEW_TOKENS, "max-new-tokens", INT, "128", 0, 1e7, "N", TSR_CMD_GENERATE,                           \
       "longest answer in tokens")                                                                            \
@@ -95,7 +97,8 @@ enum {
       "end the answer before this text; may be given many times")                                            \
     X(IGNORE_EOS, "ignore-eos", FLAG, "", 0, 0, "", TSR_CMD_GENERATE,                                        \
       "go on after an end-of-sequence token")                                                                \
-    X(TOP, "top", INT, "5", 0, 1000, "K", TSR_CMD_SCORE, "list the K best next tokens")                      \
+    X(TOP, "top", INT, "5", 0, 1000, "K", TSR_CMD_SCORE | TSR_CMD_CLASSIFY,                                  \
+      "list the K best next tokens, or labels")                                                              \
     X(TP, "tp", RANKS, "max", 1, 4096, "N", TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT,                   \
       "number of ranks to plan or cut for; max: those of this job. A model that is run runs on all of "      \
       "them, "                                                                                               \
@@ -120,7 +123,7 @@ enum {
       "auto|float32=fp32=float=f32|bfloat16=bf16|float16=fp16=half=f16|!int8",                               \
       TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT, "number format; auto: the checkpoint's")                \
     X(TASK, "task", CHOICE, "auto", 0, 0,                                                                    \
-      "auto|text-generation|!text-classification|!token-classification|!question-answering|!fill-mask|"      \
+      "auto|text-generation|text-classification|token-classification|!question-answering|!fill-mask|"        \
       "!conversational|!text2text-generation",                                                               \
       TSR_CMD_RUNS, "what the model is asked to do; auto: what config.json says")                            \
     X(KERNELS, "kernels", CHOICE, "auto", 0, 0, "auto|inject|reference", TSR_CMD_RUNS,                       \
