@@ -10,8 +10,9 @@
  * Where blocks have few units, x would be read from the cache nearly as often as W from memory. There two blocks, a cluster,
  * share the units of both by columns.
  *
- * A block takes more than half of a multiprocessor's shared memory, whether it needs it or not: two blocks never meet on
- * one. With overlap they would, where a block of the kernel before ended early, and leave other multiprocessors idle.
+ * A block takes more than half of a multiprocessor's shared memory: two never meet on one. With overlap they would, where
+ * a block of the kernel before ended early, and leave other multiprocessors idle. Blocks of norms fit beside one; so that
+ * each finds a multiprocessor with room, the next kernel is let in when a ring's worth of stages is left to be multiplied.
  *
  * mma m16n8k16: the rows of W are the 16, rows of x the 8. Lane 4g + t holds 8 neighbouring columns, 8t .. 8t+7 of 32, of
  * rows g and g + 8 of W and of row g of x. As a sum does not mind its order, these are taken as the columns that the
@@ -43,8 +44,7 @@ enum {
     UNITS = 8,             /* of a pass: their sums lie in registers */
     ROUND = 4,             /* units whose sums of all warps lie in shared memory together */
     MOST_ROWS = 2 * TILE,
-    MOST_SPLITS = 2,
-    LEAST_SHARED = 116 << 10 /* over half of a multiprocessor's */
+    MOST_SPLITS = 2
 };
 
 /* Of the sums of a unit, [WARPS][TILES][lanes], and of the rings and sums of a round, in 16 bytes. */
@@ -74,10 +74,11 @@ struct passes {
 template <bool gated> struct walk {
     const plan &d;
     const passes &all;
+    const uint64_t policy;
     int first_chunk, first, last, chunk, unit; /* the pass: first .. last - 1 */
 
     __device__ __forceinline__ walk(const plan &d, const passes &all, int first_chunk)
-        : d(d), all(all), first_chunk(first_chunk), first(all.begin), last(min(first + all.each, all.end)),
+        : d(d), all(all), policy(tsr_read_once()), first_chunk(first_chunk), first(all.begin), last(min(first + all.each, all.end)),
           chunk(first_chunk), unit(first)
     {
         if (first_chunk >= d.chunks) unit = all.end;
@@ -115,7 +116,7 @@ template <bool gated> struct walk {
             uint4 *to = stage + half * PIECES + (piece ^ half * 4);
 #pragma unroll
             for (int i = 0; i < UNIT / 2; i++)
-                tsr_copy_async(to + i * 2 * PIECES, w + (int64_t)row(2 * i + half) * k, column < k ? 16 : 0);
+                tsr_copy_async(to + i * 2 * PIECES, w + (int64_t)row(2 * i + half) * k, column < k ? 16 : 0, policy);
             advance();
         }
         tsr_copy_commit();
@@ -157,6 +158,22 @@ __device__ __forceinline__ void multiply_stage(float (&sum)[TILES][4], const uin
     }
 }
 
+/* The warps of a cluster meet; shared memory of one of its blocks. */
+__device__ __forceinline__ void meet(const plan &d)
+{
+#if __CUDA_ARCH__ >= 900
+    if (d.splits > 1) return cg::this_cluster().sync();
+#endif
+    __syncthreads();
+}
+__device__ __forceinline__ const float4 *of_block(const plan &d, const float4 *sums, int block)
+{
+#if __CUDA_ARCH__ >= 900
+    if (d.splits > 1) return cg::this_cluster().map_shared_rank(sums, block);
+#endif
+    return sums;
+}
+
 /* The outputs of one unit and tile, whose sums of all warps of the cluster are added up in their order. */
 template <typename T, bool gated, int TILES>
 __device__ __forceinline__ void finish_tile(const plan &d, const float4 *sums, int unit, int tile)
@@ -170,7 +187,7 @@ __device__ __forceinline__ void finish_tile(const plan &d, const float4 *sums, i
     const float bias = p.bias ? p.bias[n] : 0, bias2 = p.bias && both ? p.bias[second] : 0;
     float4 total = {bias, bias, bias2, bias2};
     for (int split = 0; split < d.splits; split++) {
-        const float4 *from = (d.splits > 1 ? cg::this_cluster().map_shared_rank(sums, split) : sums) + lane;
+        const float4 *from = of_block(d, sums, split) + lane;
 #pragma unroll
         for (int w = 0; w < WARPS; w++) {
             float4 v = from[w * TILES * TSR_WARP];
@@ -189,14 +206,6 @@ __device__ __forceinline__ void finish_tile(const plan &d, const float4 *sums, i
             if (both) tsr_store_as<T>(p.out, wide, row * p.out_ld + second, high[i]);
         }
     }
-}
-
-__device__ __forceinline__ void meet(const plan &d)
-{
-    if (d.splits > 1)
-        cg::this_cluster().sync();
-    else
-        __syncthreads();
 }
 
 /* Rounds of ROUND units: all warps of the cluster lay down their sums, then share the units and tiles among them. */
@@ -235,7 +244,9 @@ __global__ void __launch_bounds__(THREADS, 1) stream_product(const __grid_consta
     float4 *sums = reinterpret_cast<float4 *>(shared + WARPS * STAGES * STAGE);
     const passes all(d, UNITS);
     walk<gated> next(d, all, first_chunk);
-    tsr_grid_release();
+    const int chunks = first_chunk < d.chunks ? (d.chunks - first_chunk + stride - 1) / stride : 0;
+    int until_release = chunks * (all.end - all.begin) - STAGES;
+    if (until_release <= 0) tsr_grid_release();
 #pragma unroll 1
     for (int s = 0; s < STAGES; s++) next.template issue<T>(ring + s * STAGE);
     tsr_grid_wait();
@@ -257,6 +268,7 @@ __global__ void __launch_bounds__(THREADS, 1) stream_product(const __grid_consta
                 __syncwarp();
                 next.template issue<T>(ring + slot * STAGE);
                 slot = slot + 1 == STAGES ? 0 : slot + 1;
+                if (--until_release == 0) tsr_grid_release();
             }
         }
         finish_pass<T, gated, TILES>(d, sum, sums, first, count);
@@ -266,7 +278,7 @@ __global__ void __launch_bounds__(THREADS, 1) stream_product(const __grid_consta
 template <typename T, bool gated, int TILES> tsr_status launch(const plan &d, const tsr_cuda_step *step)
 {
     auto kernel = stream_product<T, gated, TILES>;
-    const int bytes = max(shared_size<TILES> * 16, (int)LEAST_SHARED);
+    const int bytes = shared_size<TILES> * 16;
     TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
                            "shared memory of a product"));
     int clusters = (int)tsr_min(d.units, tsr_max(step->n_processors / d.splits, 1));
@@ -307,13 +319,23 @@ int splits_of(const tsr_weight_product *p, const tsr_cuda_step *step)
     return splits;
 }
 
+/* Has this device clusters and the shared memory? H100 and what came after it. */
+bool suits_device()
+{
+    int device, clusters = 0, bytes = 0;
+    if (cudaGetDevice(&device) != cudaSuccess) return false;
+    cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device);
+    cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return clusters && bytes >= shared_size<2> * 16;
+}
+
 } /* namespace */
 
 bool tsr_product_stream_takes(const tsr_weight_product *p)
 {
     if (p->dtype != TSR_BF16 && p->dtype != TSR_F16) return false;
     if (p->rows > MOST_ROWS || p->k >= 1 << 20 || p->n >= 1 << 29) return false;
-    return tsr_aligned16(p->w, p->k, p->dtype) && tsr_aligned16(p->x, p->x_ld, p->dtype);
+    return tsr_aligned16(p->w, p->k, p->dtype) && tsr_aligned16(p->x, p->x_ld, p->dtype) && suits_device();
 }
 
 tsr_status tsr_product_stream(const tsr_weight_product *p, const tsr_cuda_step *step)
