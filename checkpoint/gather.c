@@ -9,9 +9,16 @@
 
 /* A call costs about as much as copying 4 KiB from the page cache. Gaps are read along
  *  - in tensors of at most SMALL_TENSOR bytes, such as biases,
- *  - between runs shorter than TINY_RUN bytes, if a gap is cheaper than a call,
+ *  - between runs shorter than TINY_RUN bytes, if a gap is cheaper than a call and at most TINY_GAP times a run,
  *  - if they are at most 1/WASTE of what is wanted. */
-enum { RAW_BYTES = 256 << 10, SMALL_TENSOR = 64 << 10, TINY_RUN = 64, CALL_BYTES = 4 << 10, WASTE = 16 };
+enum {
+    RAW_BYTES = 256 << 10,
+    SMALL_TENSOR = 64 << 10,
+    TINY_RUN = 64,
+    CALL_BYTES = 4 << 10,
+    TINY_GAP = 4,
+    WASTE = 16
+};
 
 typedef struct plan {
     int block;      /* loops [block, loops) are read by one call.. */
@@ -39,7 +46,8 @@ int64_t tsr_piece_runs(const tsr_piece *p)
 static bool worth_reading(int64_t span, int64_t wanted, int64_t runs)
 {
     int64_t waste = span - wanted;
-    return waste <= wanted / WASTE || (wanted / runs < TINY_RUN && waste / runs <= CALL_BYTES);
+    return waste <= wanted / WASTE ||
+           (wanted / runs < TINY_RUN && waste / runs <= CALL_BYTES && waste / TINY_GAP <= wanted);
 }
 
 static plan make_plan(const tsr_piece *p, const tsr_tensor_info *t)

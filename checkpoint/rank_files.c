@@ -10,6 +10,7 @@
  * whatever number of ranks reads what it needs from whichever files have it.
  */
 #include "base/checked.h"
+#include "checkpoint/deepspeed.h"
 #include "checkpoint/shape.h"
 #include "checkpoint/state.h"
 
@@ -18,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILES_CAP = 1 << 16, RANGES_CAP = 1 << 16 };
+enum { RANGES_CAP = 1 << 16 };
 
 /* Indices begin .. end - 1 of the whole are those from `at` on of a piece. */
 typedef struct segment {
@@ -174,56 +175,36 @@ static tsr_status join_all(const pieces *p)
     return TSR_OK;
 }
 
-/* --- The JSON's list --- */
+/* --- The files --- */
 
-static const json_t *list_of(const json_t *checkpoints, const char *key)
+static tsr_status note_part(void *context, const tsr_tensor_info *t, const char *part)
 {
-    const json_t *list = json_object_get(checkpoints, key);
-    return json_is_array(list) && json_array_size(list) <= FILES_CAP ? list : NULL;
+    (void)t;
+    *(bool *)context |= part != NULL;
+    return TSR_OK;
 }
 
-bool tsr_rank_files_named(const json_t *checkpoints)
+tsr_status tsr_rank_files_told(tsr_source *source, int file, bool *out)
 {
-    static const char ending[] = ".safetensors";
-    const char *name = json_string_value(json_array_get(list_of(checkpoints, "tp"), 0));
-    size_t n = name ? strlen(name) : 0, m = sizeof ending - 1;
-    return n > m && strcmp(name + n - m, ending) == 0;
+    *out = false;
+    return tsr_safetensors_scan(source, file, note_part, out);
 }
 
-static tsr_status add_file(tsr_source *s, const char *base, const json_t *entry, const char *where, int *file)
+static tsr_status list_files(pieces *p, const tsr_deepspeed_files *files)
 {
-    const char *name = json_string_value(entry);
-    char path[2048];
-    if (!name || strlen(name) != json_string_length(entry))
-        return tsr_fail(TSR_ERR_FORMAT, "%s: \"checkpoints\": expected file names, found %s", where,
-                        tsr_json_type_name(entry));
-    if (snprintf(path, sizeof path, "%s%s%s", base, *base ? "/" : "", name) >= (int)sizeof path)
-        return tsr_fail(TSR_ERR_FORMAT, "%s: \"checkpoints\": a name too long", where);
-    tsr_status status = tsr_source_add_path(s, path, file);
-    return status == TSR_OK ? status : tsr_fail_in(status, "%s: checkpoints", where);
-}
-
-static tsr_status list_files(pieces *p, const char *base, const json_t *checkpoints, const char *where)
-{
-    const json_t *whole = list_of(checkpoints, "non_tp"), *cut = list_of(checkpoints, "tp");
-    int file;
-    for (size_t i = 0; i < json_array_size(whole); i++) {
-        TSR_TRY(add_file(p->source, base, json_array_get(whole, i), where, &file));
-        TSR_TRY(tsr_safetensors_list(p->source, file));
-    }
-    for (size_t i = 0; i < json_array_size(cut); i++) {
-        TSR_TRY(add_file(p->source, base, json_array_get(cut, i), where, &file));
-        p->file = tsr_source_file_name(p->source, file);
-        TSR_TRY(tsr_safetensors_scan(p->source, file, add_piece, p));
+    for (int64_t i = 0; i < files->whole_count; i++)
+        TSR_TRY(tsr_safetensors_list(p->source, files->whole[i]));
+    for (int64_t i = 0; i < files->cut_count; i++) {
+        p->file = tsr_source_file_name(p->source, files->cut[i]);
+        TSR_TRY(tsr_safetensors_scan(p->source, files->cut[i], add_piece, p));
     }
     return join_all(p);
 }
 
-tsr_status tsr_rank_files_list(tsr_source *source, const char *base, const json_t *checkpoints,
-                               const char *where)
+tsr_status tsr_rank_files_list(tsr_source *source, const tsr_deepspeed_files *files)
 {
     pieces p = {.source = source};
-    tsr_status status = list_files(&p, base, checkpoints, where);
+    tsr_status status = list_files(&p, files);
     tsr_free(p.list);
     return status;
 }

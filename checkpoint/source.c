@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "checkpoint/format.h"
 #include "checkpoint/state.h"
+#include "checkpoint/sum.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,22 +15,33 @@
 
 /* In the order of preference. */
 static const tsr_source_format *const formats[] = {
-    &tsr_format_safetensors, &tsr_format_safetensors_index, &tsr_format_torch,
-    &tsr_format_torch_index, &tsr_format_deepspeed_json,
+    &tsr_format_safetensors,    &tsr_format_safetensors_index,  &tsr_format_torch,    &tsr_format_torch_index,
+    &tsr_format_deepspeed_json, &tsr_format_deepspeed_training, &tsr_format_megatron,
 };
 /* By the ending of a file; what ends in nothing known is a torch file, as those end in anything. */
 static const tsr_source_format *const by_suffix[] = {
-    &tsr_format_safetensors_index, &tsr_format_safetensors, &tsr_format_torch_index,
-    &tsr_format_deepspeed_json,    &tsr_format_torch,
+    &tsr_format_safetensors_index,
+    &tsr_format_safetensors,
+    &tsr_format_torch_index,
+    &tsr_format_deepspeed_json,
+    &tsr_format_megatron,
+    &tsr_format_megatron_states,
+    &tsr_format_torch,
 };
 enum { FORMAT_COUNT = sizeof formats / sizeof formats[0], PATH_CAP = 4096 };
 
-static tsr_status open_folder(tsr_source *s, const char *dir)
+static tsr_status copy_name(const char *name, char **out)
 {
     void *p;
-    size_t bytes = strlen(dir) + 1;
-    TSR_TRY(tsr_alloc((int64_t)bytes, "a folder name", &p));
-    s->dir_name = memcpy(p, dir, bytes);
+    size_t bytes = strlen(name) + 1;
+    TSR_TRY(tsr_alloc((int64_t)bytes, "a file name", &p));
+    *out = memcpy(p, name, bytes);
+    return TSR_OK;
+}
+
+static tsr_status open_folder(tsr_source *s, const char *dir)
+{
+    TSR_TRY(copy_name(dir, &s->dir_name));
     s->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dir < 0)
         return tsr_fail(TSR_ERR_IO, "%s: cannot be opened as a model folder: %s", dir, strerror(errno));
@@ -43,6 +55,7 @@ tsr_status tsr_source_create(const char *dir, tsr_source **out)
     TSR_TRY(tsr_calloc(1, sizeof(tsr_source), "a checkpoint source", &p));
     tsr_source *s = p;
     s->dir = -1;
+    s->trained_mp = 1;
     tsr_status status = tsr_arena_create("the list of tensors", &s->arena);
     if (status == TSR_OK && dir) status = open_folder(s, dir);
     if (status != TSR_OK) {
@@ -57,15 +70,13 @@ void tsr_source_destroy(tsr_source **source)
 {
     tsr_source *s = *source;
     if (!s) return;
-    for (int64_t i = 0; i < s->file_count; i++) {
-        close(s->files[i].fd);
-        tsr_free(s->files[i].name);
-    }
+    tsr_source_forget_files(s);
     if (s->dir >= 0) close(s->dir);
     tsr_free(s->files);
     tsr_free(s->tensors);
     tsr_free(s->by_name);
     tsr_free(s->dir_name);
+    tsr_free(s->model_dir);
     tsr_free(s->named);
     tsr_arena_destroy(&s->arena);
     tsr_free(s);
@@ -87,8 +98,9 @@ static bool ends_in(const char *name, const char *suffix)
     return n >= m && strcmp(name + n - m, suffix) == 0;
 }
 
-static void choose_format(tsr_source *s)
+void tsr_source_choose_format(tsr_source *s)
 {
+    s->format = NULL;
     if (s->named) {
         for (size_t i = 0; i < sizeof by_suffix / sizeof by_suffix[0] && !s->format; i++)
             if (ends_in(s->named, by_suffix[i]->suffix)) s->format = by_suffix[i];
@@ -103,20 +115,14 @@ static tsr_status create_at(const char *path, tsr_source **out)
 {
     struct stat st;
     char folder[PATH_CAP];
-    void *copy;
     const char *slash = strrchr(path, '/');
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return tsr_source_create(path, out);
     int n = !slash ? snprintf(folder, sizeof folder, ".")
                    : snprintf(folder, sizeof folder, "%.*s", (int)tsr_max(slash - path, 1), path);
     if (n >= (int)sizeof folder) return tsr_fail(TSR_ERR_USAGE, "the name of the checkpoint is too long");
-    const char *file = slash ? slash + 1 : path;
-    TSR_TRY(tsr_alloc((int64_t)strlen(file) + 1, "a file name", &copy));
-    memcpy(copy, file, strlen(file) + 1);
-    tsr_status status = tsr_source_create(folder, out);
-    if (status == TSR_OK)
-        (*out)->named = copy;
-    else
-        tsr_free(copy);
+    TSR_TRY(tsr_source_create(folder, out));
+    tsr_status status = copy_name(slash ? slash + 1 : path, &(*out)->named);
+    if (status != TSR_OK) tsr_source_destroy(out);
     return status;
 }
 
@@ -127,20 +133,50 @@ tsr_status tsr_source_open(const char *model_dir, tsr_source **out)
 
 tsr_status tsr_source_open_checkpoint(const char *model_dir, const char *path, tsr_source **out)
 {
-    tsr_source *s;
+    return tsr_source_open_request(&(tsr_source_request){model_dir, path, 0}, out);
+}
+
+/* The source of the request with its format chosen, not yet opened; the format is NULL if none is recognised. */
+static tsr_status create_for(const tsr_source_request *r, tsr_source **out)
+{
     char joined[PATH_CAP];
     *out = NULL;
-    if (!path || !*path) {
-        TSR_TRY(tsr_source_create(model_dir, &s));
+    if (!r->path || !*r->path) {
+        TSR_TRY(tsr_source_create(r->model_dir, out));
     } else {
-        bool absolute = *path == '/';
-        int n =
-            snprintf(joined, sizeof joined, "%s%s%s", absolute ? "" : model_dir, absolute ? "" : "/", path);
+        bool absolute = *r->path == '/';
+        int n = snprintf(joined, sizeof joined, "%s%s%s", absolute ? "" : r->model_dir, absolute ? "" : "/",
+                         r->path);
         if (n >= (int)sizeof joined) return tsr_fail(TSR_ERR_USAGE, "the name of the checkpoint is too long");
-        TSR_TRY(create_at(joined, &s));
+        TSR_TRY(create_at(joined, out));
     }
-    choose_format(s);
-    tsr_status status = s->format ? s->format->open(s) : no_format(s->dir_name);
+    (*out)->wanted_mp = r->training_mp_size;
+    tsr_source_choose_format(*out);
+    return copy_name(r->model_dir, &(*out)->model_dir);
+}
+
+bool tsr_source_recognised(const tsr_source_request *request)
+{
+    tsr_source *s;
+    bool known = create_for(request, &s) == TSR_OK && s->format;
+    tsr_source_destroy(&s);
+    return known;
+}
+
+static tsr_status check_trained_mp(const tsr_source *s)
+{
+    if (s->wanted_mp == 0 || s->wanted_mp == s->trained_mp) return TSR_OK;
+    return tsr_fail(TSR_ERR_FORMAT, "%s: training-mp-size %d was stated, found a checkpoint of %d%s",
+                    s->dir_name, s->wanted_mp, s->trained_mp, s->trained_mp == 1 ? " (whole tensors)" : "");
+}
+
+tsr_status tsr_source_open_request(const tsr_source_request *request, tsr_source **out)
+{
+    tsr_source *s;
+    *out = NULL;
+    tsr_status status = create_for(request, &s);
+    if (status == TSR_OK) status = s->format ? s->format->open(s) : no_format(s->dir_name);
+    if (status == TSR_OK) status = check_trained_mp(s);
     if (status == TSR_OK) status = tsr_source_finish(s);
     if (status != TSR_OK) {
         tsr_source_destroy(&s);
@@ -237,6 +273,7 @@ tsr_status tsr_source_read(const tsr_source *s, const tsr_tensor_info *t, int64_
                         s->files[t->file].name, (long long)byte_offset, (long long)n, t->name,
                         (long long)t->bytes);
     if (t->made_of) return tsr_source_read_made(s, t, byte_offset, n, dst);
+    if (t->sum_of) return tsr_sum_read(s, t, byte_offset, n, dst);
     atomic_fetch_add_explicit((atomic_llong *)&s->bytes_read, n, memory_order_relaxed);
     if (s->read) return s->read(s, t, byte_offset, n, dst);
     tsr_status status = tsr_source_pread(s, t->file, t->offset + byte_offset, n, dst);

@@ -39,7 +39,8 @@ struct tsr_view; /* view.h */
  *
  * Most tensors are a run of bytes of one file. Some are made of parts of others: the pieces that ranks trained, a
  * transposed matrix, one that is spread over a torch storage. They have `made_of`, and are read like all others,
- * by tsr_source_read and by views; `file` is then that of their first part, and `offset` says nothing. */
+ * by tsr_source_read and by views; `file` is then that of their first part, and `offset` says nothing. So have those
+ * that are sums of others: what ranks added up in training. */
 typedef struct tsr_tensor_info {
     const char *name;
     tsr_dtype dtype;         /* TSR_DTYPE_COUNT: a number format that we list but cannot convert */
@@ -50,6 +51,7 @@ typedef struct tsr_tensor_info {
     int file;                       /* which file holds it: tsr_source_file_name */
     int64_t offset;                 /* of its first byte in that file */
     const struct tsr_view *made_of; /* NULL: `bytes` bytes at `offset` of `file` */
+    const struct tsr_sum *sum_of;   /* NULL: as above; else computed from others when read (sum.h) */
 } tsr_tensor_info;
 
 /* Opens the checkpoint in folder `model_dir`. If no format recognises it, the error lists what was looked
@@ -58,6 +60,14 @@ tsr_status tsr_source_open(const char *model_dir, tsr_source **out);
 /* Opens the checkpoint that `path` names: a file, whose ending says what it is, or a folder, in which is looked as
  * above; relative to `model_dir`, or absolute: it is the user's word, as the folder is. NULL or "": as above. */
 tsr_status tsr_source_open_checkpoint(const char *model_dir, const char *path, tsr_source **out);
+/* The same, told more. */
+typedef struct tsr_source_request {
+    const char *model_dir;
+    const char *path; /* as above */
+    int training_mp_size; /* the tensor-parallel degree it was trained at; 0: whatever it says. A checkpoint of another
+                             one is TSR_ERR_FORMAT; one in whole tensors has 1. */
+} tsr_source_request;
+tsr_status tsr_source_open_request(const tsr_source_request *request, tsr_source **out);
 void tsr_source_destroy(tsr_source **source); /* accepts NULL inside */
 
 const char *tsr_source_format_name(const tsr_source *source); /* "safetensors", ... */

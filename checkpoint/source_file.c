@@ -1,10 +1,13 @@
 /* source_file.c: how a source opens the files of its folder, reads them, and collects their tensors. */
 #include "base/checked.h"
+#include "checkpoint/file_io.h"
 #include "checkpoint/format.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -64,6 +67,26 @@ tsr_status tsr_source_add_path(tsr_source *s, const char *path, int *file)
     return tsr_source_add_fd(s, fd, path, file);
 }
 
+tsr_status tsr_source_has_folder(const tsr_source *s, const char *path, bool *out)
+{
+    struct stat st;
+    if (!plain_path(path))
+        return tsr_fail(TSR_ERR_FORMAT,
+                        "\"%.200s\" is not accepted as a folder: expected one below this, without \"..\"",
+                        path);
+    *out = fstatat(s->dir, path, &st, 0) == 0 && S_ISDIR(st.st_mode);
+    return TSR_OK;
+}
+
+void tsr_source_forget_files(tsr_source *s)
+{
+    for (int64_t i = 0; i < s->file_count; i++) {
+        close(s->files[i].fd);
+        tsr_free(s->files[i].name);
+    }
+    s->file_count = 0;
+}
+
 tsr_status tsr_source_read_json(const tsr_source *s, int file, int64_t cap, tsr_json *out)
 {
     const tsr_source_file *f = &s->files[file];
@@ -76,6 +99,73 @@ tsr_status tsr_source_read_json(const tsr_source *s, int file, int64_t cap, tsr_
     tsr_status status = tsr_source_pread(s, file, 0, f->bytes, text);
     if (status == TSR_OK) status = tsr_json_parse(text, f->bytes, f->name, out);
     tsr_free(text);
+    return status;
+}
+
+tsr_status tsr_source_read_small(const tsr_source *s, const char *name, int64_t cap, void *dst,
+                                 int64_t *bytes)
+{
+    struct stat st;
+    int fd = openat(s->dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) return tsr_fail(TSR_ERR_IO, "%s: cannot be opened: %s", name, strerror(errno));
+    tsr_status status = TSR_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        status = tsr_fail(TSR_ERR_IO, "%s: not a regular file", name);
+    else if (st.st_size > cap)
+        status = tsr_fail(TSR_ERR_FORMAT, "%s: %lld bytes, at most %lld are accepted", name,
+                          (long long)st.st_size, (long long)cap);
+    *bytes = st.st_size;
+    if (status == TSR_OK) status = tsr_file_read(fd, name, 0, dst, *bytes);
+    close(fd);
+    return status;
+}
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Reads the entries to the end; the array may move while it grows. */
+static tsr_status read_entries(DIR *dir, const char *name, int64_t cap, tsr_arena *arena, void **array,
+                               int64_t *count)
+{
+    int64_t capacity = 0;
+    for (const struct dirent *e; errno = 0, (e = readdir(dir));) {
+        if (*count >= cap)
+            return tsr_fail(TSR_ERR_FORMAT, "%s: more than %lld entries in the folder", name, (long long)cap);
+        TSR_TRY(tsr_grow(array, &capacity, *count + 1, sizeof(char *), "the names in a folder"));
+        TSR_TRY(tsr_arena_strdup(arena, e->d_name, &((const char **)*array)[(*count)++]));
+    }
+    return errno ? tsr_fail(TSR_ERR_IO, "%s: cannot be listed: %s", name, strerror(errno)) : TSR_OK;
+}
+
+tsr_status tsr_source_list_folder(const tsr_source *s, const char *name, int64_t cap, tsr_arena *arena,
+                                  const char *const **names, int64_t *count)
+{
+    void *array = NULL, *kept = NULL;
+    const char *shown = name ? name : s->dir_name;
+    *count = 0;
+    if (name && !plain_name(name))
+        return tsr_fail(
+            TSR_ERR_FORMAT,
+            "\"%.200s\" is not accepted as the name of a folder: expected a plain name without '/'", name);
+    int fd = openat(s->dir, name ? name : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        tsr_status status =
+            tsr_fail(TSR_ERR_IO, "%s: cannot be opened as a folder: %s", shown, strerror(errno));
+        if (fd >= 0) close(fd);
+        return status;
+    }
+    tsr_status status = read_entries(dir, shown, cap, arena, &array, count);
+    closedir(dir);
+    if (status == TSR_OK) status = tsr_arena_alloc(arena, *count * (int64_t)sizeof(char *), &kept);
+    if (status == TSR_OK && *count > 0) {
+        memcpy(kept, array, (size_t)*count * sizeof(char *));
+        qsort(kept, (size_t)*count, sizeof(char *), compare_text);
+    }
+    tsr_free(array);
+    *names = kept;
     return status;
 }
 

@@ -2,6 +2,7 @@
 #include "checkpoint/source_identity.h"
 #include "base/digest.h"
 #include "checkpoint/format.h"
+#include "checkpoint/sum.h"
 #include "checkpoint/view.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@ static tsr_status digest_tensors(const tsr_source *s, tsr_digest *out)
         tsr_digest_add(d, t->dtype_label, (int64_t)strlen(t->dtype_label) + 1);
         tsr_digest_add(d, numbers, sizeof numbers);
         tsr_digest_add(d, t->shape, t->rank * (int64_t)sizeof t->shape[0]);
+        if (t->sum_of) tsr_digest_add(d, &t->sum_of->mean, sizeof t->sum_of->mean);
         status = digest_parts(d, t);
     }
     *out = tsr_digest_take(d);

@@ -32,18 +32,19 @@ static tsr_status read_elements(made_read *r, int64_t begin, int64_t end, void *
     return tsr_view_lower(r->flat, begin, end, read_piece, r);
 }
 
-/* Elements may be cut at both ends: those go through a small buffer. */
+/* Elements may be cut at both ends, and may go where numbers of their size must not: those pass through a buffer. */
 static tsr_status read_bytes(made_read *r, int64_t element, int64_t offset, int64_t n, char *dst)
 {
-    char one[8];
+    enum { BUFFER = 4096 };
+    _Alignas(8) char buffer[BUFFER];
     while (n > 0) {
         int64_t index = offset / element, skip = offset % element, whole = n / element * element;
-        if (skip == 0 && whole > 0) {
+        if (skip == 0 && whole > 0 && (uintptr_t)dst % (uintptr_t)element == 0) {
             TSR_TRY(read_elements(r, index, index + whole / element, dst));
         } else {
-            whole = tsr_min(element - skip, n);
-            TSR_TRY(read_elements(r, index, index + 1, one));
-            memcpy(dst, one + skip, (size_t)whole);
+            whole = tsr_min(BUFFER - skip, n);
+            TSR_TRY(read_elements(r, index, index + (skip + whole + element - 1) / element, buffer));
+            memcpy(dst, buffer + skip, (size_t)whole);
         }
         offset += whole;
         dst += whole;

@@ -114,9 +114,11 @@ tsr_status tsr_source_add_view(tsr_source *source, const char *name, const tsr_v
         return tsr_fail(TSR_ERR_FORMAT, "tensor \"%.200s\" is too large to exist", name);
     tsr_status status = tsr_view_lower(v, 0, tsr_view_rows(v), look_at, &r);
     if (status != TSR_OK && status != TSR_ERR_CANCELLED) return status;
-    if (r.pieces == 0 || (r.pieces == 1 && r.dense && r.elements == v->elements)) {
+    bool whole = !leaf->sum_of || (r.elements > 0 && t.bytes == leaf->bytes);
+    if (r.pieces == 0 || (r.pieces == 1 && r.dense && r.elements == v->elements && whole)) {
         t.offset = leaf->offset + r.src * element;
         t.made_of = NULL;
+        t.sum_of = leaf->sum_of;
     }
     return tsr_source_add_tensor(source, &t);
 }

@@ -64,7 +64,7 @@ tsr_status tsr_stream_open(const tsr_source *source, const tsr_export_item *item
     const tsr_tensor_info *t = item->tensor;
     *out = (tsr_stream){
         .source = source, .tensor = t, .as = TSR_DTYPE_COUNT, .file = -1, .bytes = tsr_export_bytes(item)};
-    bool plain = !t->made_of && !source->read;
+    bool plain = !t->made_of && !t->sum_of && !source->read;
     TSR_TRY(choose_chunk(t, arena, &out->chunk));
     if (item->dtype != TSR_DTYPE_COUNT || item->n_ranges > 0) return open_view(item, arena, out);
     if (plain) {

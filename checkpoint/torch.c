@@ -287,32 +287,40 @@ tsr_status tsr_torch_state_dict(const tsr_torch_file *f, const tsr_pickle_node *
 typedef struct collecting {
     const tsr_torch_file *file;
     tsr_state *state;
+    bool scaled; /* [tensor, scales] is a tensor */
     int64_t visits;
     char name[1024];
 } collecting;
 
-/* Appends ".KEY" to the name; keys are text, or numbers. */
+tsr_status tsr_torch_key(const tsr_torch_file *f, const tsr_pickle_node *key, char out[TSR_TORCH_KEY])
+{
+    int64_t integer;
+    if (tsr_pickle_int(key, &integer)) {
+        snprintf(out, TSR_TORCH_KEY, "%lld", (long long)integer);
+        return TSR_OK;
+    }
+    if (!key || key->kind != TSR_PICKLE_STRING)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor whose key is no text", f->name);
+    if (key->length < 1 || key->length >= TSR_TORCH_KEY || memchr(key->text, 0, (size_t)key->length) ||
+        !tsr_utf8_valid(key->text, key->length))
+        return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor name that is empty, too long or no text", f->name);
+    memcpy(out, key->text, (size_t)key->length);
+    out[key->length] = '\0';
+    return TSR_OK;
+}
+
+/* Appends ".KEY" to the name. */
 static tsr_status extend_name(collecting *c, size_t used, const tsr_pickle_node *key, size_t *length)
 {
-    char number[32];
-    const char *text = number;
-    int64_t integer, n;
-    if (tsr_pickle_int(key, &integer)) {
-        n = snprintf(number, sizeof number, "%lld", (long long)integer);
-    } else if (key->kind == TSR_PICKLE_STRING) {
-        text = key->text;
-        n = key->length;
-    } else {
-        return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor whose key is no text", c->file->name);
-    }
-    if (n < 1 || n > 512 || used + (size_t)n + 2 > sizeof c->name || memchr(text, 0, (size_t)n) ||
-        !tsr_utf8_valid(text, n))
+    char text[TSR_TORCH_KEY];
+    TSR_TRY(tsr_torch_key(c->file, key, text));
+    size_t n = strlen(text);
+    if (used + n + 2 > sizeof c->name)
         return tsr_fail(TSR_ERR_FORMAT, "%s: a tensor name that is empty, too long or no text",
                         c->file->name);
     if (used > 0) c->name[used++] = '.';
-    memcpy(c->name + used, text, (size_t)n);
-    *length = used + (size_t)n;
-    c->name[*length] = '\0';
+    memcpy(c->name + used, text, n + 1);
+    *length = used + n;
     return TSR_OK;
 }
 
@@ -322,18 +330,20 @@ static tsr_status collect(collecting *c, const tsr_pickle_node *dict, size_t use
         return tsr_fail(TSR_ERR_FORMAT, "%s: dicts nested deeper than %d, or in themselves", c->file->name,
                         TSR_PICKLE_DEPTH_CAP);
     for (const tsr_pickle_item *i = dict->first; i; i = i->next) {
-        bool tensor = tsr_torch_is_tensor(i->value);
+        const tsr_pickle_node *value = i->value;
+        if (c->scaled && value->kind == TSR_PICKLE_LIST && value->count == 2) value = tsr_pickle_at(value, 0);
+        bool tensor = tsr_torch_is_tensor(value);
         size_t length = 0;
         if (++c->visits > TSR_PICKLE_NODE_CAP)
             return tsr_fail(TSR_ERR_FORMAT, "%s: more than %d entries", c->file->name, TSR_PICKLE_NODE_CAP);
-        if (!tensor && !tsr_pickle_is_dict(i->value)) continue;
+        if (!tensor && !tsr_pickle_is_dict(value)) continue;
         TSR_TRY(extend_name(c, used, i->key, &length));
         if (tensor) {
             const tsr_view *view;
-            TSR_TRY(tsr_torch_view(c->file, i->value, c->name, &view));
+            TSR_TRY(tsr_torch_view(c->file, value, c->name, &view));
             TSR_TRY(tsr_state_add(c->state, c->name, view));
         } else {
-            TSR_TRY(collect(c, i->value, length, depth + 1));
+            TSR_TRY(collect(c, value, length, depth + 1));
         }
     }
     return TSR_OK;
@@ -342,5 +352,11 @@ static tsr_status collect(collecting *c, const tsr_pickle_node *dict, size_t use
 tsr_status tsr_torch_collect(const tsr_torch_file *f, const tsr_pickle_node *dict, tsr_state *state)
 {
     collecting c = {.file = f, .state = state};
+    return tsr_pickle_is_dict(dict) ? collect(&c, dict, 0, 0) : TSR_OK;
+}
+
+tsr_status tsr_torch_collect_scaled(const tsr_torch_file *f, const tsr_pickle_node *dict, tsr_state *state)
+{
+    collecting c = {.file = f, .state = state, .scaled = true};
     return tsr_pickle_is_dict(dict) ? collect(&c, dict, 0, 0) : TSR_OK;
 }

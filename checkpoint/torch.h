@@ -46,9 +46,17 @@ bool tsr_torch_size(const tsr_pickle_node *node, int *rank, int64_t shape[TSR_MA
  * as needed. Two of these beside each other are refused. */
 tsr_status tsr_torch_state_dict(const tsr_torch_file *file, const tsr_pickle_node **out);
 
+/* A key as text: a string that can be part of a tensor's name, or a number. */
+enum { TSR_TORCH_KEY = 513 };
+tsr_status tsr_torch_key(const tsr_torch_file *file, const tsr_pickle_node *key, char text[TSR_TORCH_KEY]);
+
 /* Adds every tensor of the dict, and of the dicts in it with their names joined by '.', to the state. What is neither
  * is left out. */
 tsr_status tsr_torch_collect(const tsr_torch_file *file, const tsr_pickle_node *dict, tsr_state *state);
+
+/* The same, and a list of a tensor and its scales, as DeepSpeed writes weights, counts as that tensor. */
+tsr_status tsr_torch_collect_scaled(const tsr_torch_file *file, const tsr_pickle_node *dict,
+                                    tsr_state *state);
 
 /* Lists the tensors of one torch file that was added: under the names that stand in it. */
 tsr_status tsr_torch_list(tsr_source *source, int file);

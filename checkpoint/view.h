@@ -12,7 +12,8 @@
  *
  * Reading composes the whole chain into byte runs and fetches those alone, so slices may stand anywhere in
  * the chain: outside of a permute, a concat or a reshape they cost no extra bytes. Only runs shorter than 64
- * bytes, and those of tensors of at most 64 KiB, are read together with the gaps between them.
+ * bytes with gaps of at most four times that, and those of tensors of at most 64 KiB, are read together with the gaps
+ * between them.
  *
  * Ownership: views live in the arena they were built in and stay valid until it is destroyed; arguments are
  * copied. A view must not outlive the views it was made of. Sharing subtrees is fine. Operations that change

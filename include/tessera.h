@@ -73,11 +73,15 @@ typedef struct tsr_engine_options {
     const char *checkpoint; /* file or folder with the weights, relative to `model`; NULL: what lies there */
     const char *cache; /* private folder where the weights are kept as this rank holds them, for a faster next
                                start; NULL: none */
+    const char *task;  /* "auto" (what "architectures" in config.json says), "text-generation",
+                               "text-classification", "token-classification" */
+    int training_mp_size; /* the tensor-parallel degree at which the checkpoint was trained; 0: whatever it says.
+                             A checkpoint of another one is refused */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL                                                                     \
+            "auto", 0, false, NULL, NULL, "auto", 0                                                          \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
@@ -126,11 +130,13 @@ typedef struct tsr_request_options {
     int64_t top;         /* how many best next tokens to list after the last token, 0 .. 1000 */
     tsr_on_text on_text; /* NULL: no streaming */
     void *user;
+    bool classify; /* of models that classify, and of no others: labels instead of tokens; of the fields above
+                      prompt and ids alone matter */
 } tsr_request_options;
 #define TSR_REQUEST_OPTIONS_INIT                                                                             \
     {                                                                                                        \
         sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, -1, -1, -1, -1, -1, -1, 0, NULL, 0, false,       \
-            false, false, 0, NULL, NULL                                                                      \
+            false, false, 0, NULL, NULL, false                                                               \
     }
 
 /* Rank 0. Refuses at once what can never run (too long, out of range): the line says why. *id may be NULL. */
@@ -160,6 +166,10 @@ typedef struct tsr_result {
     const float *top_logprobs; /* [n_top] */
     int64_t n_top;
     double first_token_seconds, seconds; /* from submission to the first new token, and to the end */
+    /* Of a request that classifies: one row for the text, or one for each prompt token, of a value for each label.
+     * Scores are the softmax of the logits or, by the model's problem_type, their sigmoids or the logits themselves. */
+    const float *logits, *scores; /* [n_label_rows][labels] */
+    int64_t n_label_rows;
 } tsr_result;
 
 /* Rank 0. Of a finished or running request; valid until tsr_engine_release. */
@@ -177,6 +187,9 @@ typedef struct tsr_engine_info {
     int64_t peak_resident_bytes;
     bool from_cache;
     double load_seconds;
+    const char *task;          /* as in the options, but not "auto" */
+    const char *const *labels; /* [n_labels] of a model that classifies */
+    int64_t n_labels;
 } tsr_engine_info;
 void tsr_engine_get_info(const tsr_engine *engine, tsr_engine_info *out);
 

@@ -60,12 +60,13 @@ static tsr_status read_format(const tsr_options *o, tsr_convert_options *c)
     return TSR_OK;
 }
 
-static tsr_status read_options(const tsr_options *o, tsr_convert_options *c)
+static tsr_status read_options(const tsr_options *o, const tsr_world *world, tsr_convert_options *c)
 {
     c->model = o->text[TSR_OPT_MODEL];
     c->checkpoint = o->text[TSR_OPT_CHECKPOINT];
+    c->training_mp_size = (int)o->integer[TSR_OPT_TRAINING_MP_SIZE];
     c->output = o->text[TSR_OPT_OUTPUT];
-    c->ranks = (int)o->integer[TSR_OPT_TP];
+    c->ranks = tsr_cli_ranks(o, world);
     c->shard_bytes = o->integer[TSR_OPT_SHARD_MB] * 1000000;
     c->verify = o->flag[TSR_OPT_VERIFY];
     if (!c->model) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
@@ -101,13 +102,13 @@ static int threads_for_copying(void)
     return n < MOST ? n : MOST;
 }
 
-static tsr_status convert(const tsr_options *o)
+static tsr_status convert(const tsr_options *o, const tsr_world *world)
 {
     progress_line line = {.quiet = o->flag[TSR_OPT_QUIET], .terminal = isatty(STDERR_FILENO)};
     tsr_convert_options c = {.progress = show_progress, .progress_context = &line};
     tsr_convert_report report;
     double began = tsr_now();
-    TSR_TRY(read_options(o, &c));
+    TSR_TRY(read_options(o, world, &c));
     int threads = (int)o->integer[TSR_OPT_THREADS];
     if (threads == 0) threads = threads_for_copying();
     TSR_TRY(tsr_pool_create(threads, NULL, true, &c.pool));
@@ -119,6 +120,6 @@ static tsr_status convert(const tsr_options *o)
 
 tsr_status tsr_cmd_convert(tsr_world *world, const tsr_options *o)
 {
-    tsr_status s = tsr_world_rank(world) == 0 ? convert(o) : TSR_OK;
+    tsr_status s = tsr_world_rank(world) == 0 ? convert(o, world) : TSR_OK;
     return tsr_world_agree(world, s);
 }

@@ -18,12 +18,14 @@
 #define TSR_COMMAND_TABLE(X)                                                                                 \
     X(GENERATE, generate, "continue prompts, as many at once as fit")                                        \
     X(SCORE, score, "log-probability of each token of a text, and the best next tokens")                     \
+    X(CLASSIFY, classify, "labels of texts, or of their tokens, by models that have a head for it")          \
     X(TOKENIZE, tokenize, "text to ids, or ids to text")                                                     \
     X(PLAN, plan, "how a model would be spread over N ranks")                                                \
     X(BENCH, bench, "speed of prefill and decode, bytes read, memory")                                       \
     X(CONVERT, convert, "a checkpoint of any kind into safetensors, in another number format, for N ranks")  \
     X(INSPECT, inspect, "what a checkpoint holds, and what its config finds missing: inspect DIR|FILE")      \
-    X(CACHE, cache, "the weights kept for faster starts: cache list|prune --cache DIR")
+    X(CACHE, cache, "the weights kept for faster starts: cache list|prune --cache DIR")                      \
+    X(CONFIG, config, "the options in force, and where each value came from")
 
 #define TSR_COMMAND_DECLARE(NAME, name, summary)                                                             \
     tsr_status tsr_cmd_##name(tsr_world *world, const tsr_options *options);
@@ -32,6 +34,9 @@ TSR_COMMAND_TABLE(TSR_COMMAND_DECLARE)
 
 /* Engine options as the command line states them. */
 tsr_engine_options tsr_cli_engine_options(const tsr_options *o);
+
+/* The number of ranks to plan or cut for. */
+int tsr_cli_ranks(const tsr_options *o, const tsr_world *world);
 
 /* One item of the command line that stands for tokens. */
 typedef struct tsr_input {
@@ -44,6 +49,10 @@ typedef struct tsr_input {
  * TSR_ERR_IO. */
 tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n);
 void tsr_inputs_free(tsr_input **inputs, int64_t n);
+
+/* Rank 0: refuses a model whose task is not the command's before its weights are read; TSR_OK where its config.json
+ * does not say, which is for the engine to judge. */
+tsr_status tsr_cli_check_task(const tsr_options *o);
 
 /* Writes to stdout at once; TSR_ERR_IO if it cannot be written (a closed pipe). */
 tsr_status tsr_put(const char *bytes, int64_t n);

@@ -1,6 +1,7 @@
 /* inputs.c: what the command line gives as tokens: texts, files, lists of ids. */
 #include "base/memory.h"
 #include "launch/command.h"
+#include "layers/task.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,11 +16,14 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.model = o->text[TSR_OPT_MODEL];
     e.checkpoint = o->text[TSR_OPT_CHECKPOINT];
     e.cache = o->text[TSR_OPT_CACHE];
+    e.training_mp_size = (int)o->integer[TSR_OPT_TRAINING_MP_SIZE];
     e.dtype = o->text[TSR_OPT_DTYPE];
+    e.task = o->text[TSR_OPT_TASK];
     e.kernels = o->text[TSR_OPT_KERNELS];
     e.threads = (int)o->integer[TSR_OPT_THREADS];
     e.step_tokens = (int)o->integer[TSR_OPT_STEP_TOKENS];
-    e.max_sequences = (int)o->integer[TSR_OPT_MAX_SEQUENCES];
+    bool rolling = strcmp(o->text[TSR_OPT_ROLLING_BATCH], "disable") != 0;
+    e.max_sequences = (int)o->integer[rolling ? TSR_OPT_MAX_SEQUENCES : TSR_OPT_BATCH_SIZE];
     e.context = o->integer[TSR_OPT_CONTEXT];
     e.cache_bytes = o->integer[TSR_OPT_CACHE_MB] << 20;
     e.deadline = o->real[TSR_OPT_DEADLINE];
@@ -28,6 +32,30 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.no_cuda_graph = o->flag[TSR_OPT_NO_CUDA_GRAPH];
     e.quiet = o->flag[TSR_OPT_QUIET];
     return e;
+}
+
+tsr_status tsr_cli_check_task(const tsr_options *o)
+{
+    char path[4096];
+    tsr_json config = {0};
+    tsr_task task = TSR_TASK_AUTO;
+    const char *model = o->text[TSR_OPT_MODEL];
+    if (!model) return TSR_OK;
+    TSR_TRY(tsr_task_from_name(o->text[TSR_OPT_TASK], &task));
+    if (task == TSR_TASK_AUTO) {
+        if (snprintf(path, sizeof path, "%s/config.json", model) >= (int)sizeof path) return TSR_OK;
+        tsr_status s = tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config);
+        if (s == TSR_OK) s = tsr_task_of_config(tsr_json_root(&config), &task);
+        tsr_json_free(&config);
+        if (s != TSR_OK) return TSR_OK;
+    }
+    return tsr_task_check(task, o->command == TSR_CMD_CLASSIFY, model);
+}
+
+int tsr_cli_ranks(const tsr_options *o, const tsr_world *world)
+{
+    int64_t stated = o->integer[TSR_OPT_TP];
+    return stated > 0 ? (int)stated : tsr_world_size(world);
 }
 
 static tsr_status parse_ids(const char *text, tsr_input *out)

@@ -1,6 +1,8 @@
 /* main.c: starts the world, reads the command line, runs a command, turns its status into an exit code. */
 #include "base/log.h"
 #include "launch/command.h"
+#include "launch/option_names.h"
+#include "launch/option_source.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -56,6 +58,15 @@ static tsr_status unknown_command(const char *name)
     return tsr_fail(TSR_ERR_USAGE, "unknown command \"%s\"; `tessera --help` lists all", name);
 }
 
+static tsr_status run_command(const struct command_row *command, tsr_world *world, tsr_options *options)
+{
+    TSR_TRY(tsr_options_complete(options, world));
+    TSR_TRY(tsr_options_check(options, world));
+    tsr_log_setup(options->flag[TSR_OPT_QUIET] ? TSR_LOG_WARNING : TSR_LOG_INFO,
+                  tsr_world_size(world) > 1 ? tsr_world_rank(world) : -1);
+    return command->run(world, options);
+}
+
 static tsr_status dispatch(tsr_world *world, int argc, char **argv)
 {
     static tsr_options options; /* large; one per process */
@@ -76,9 +87,9 @@ static tsr_status dispatch(tsr_world *world, int argc, char **argv)
             if (speaks) print_help(&commands[i]);
             return TSR_OK;
         }
-        tsr_log_setup(options.flag[TSR_OPT_QUIET] ? TSR_LOG_WARNING : TSR_LOG_INFO,
-                      tsr_world_size(world) > 1 ? tsr_world_rank(world) : -1);
-        return commands[i].run(world, &options);
+        tsr_status s = run_command(&commands[i], world, &options);
+        tsr_options_free(&options);
+        return s;
     }
     return unknown_command(argv[1]);
 }

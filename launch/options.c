@@ -1,118 +1,101 @@
-/* options.c: parsing and help from the option table. */
+/* options.c: the table as data, and the command line. */
 #include "launch/options.h"
 
-#include <errno.h>
-#include <math.h>
+#include "base/memory.h"
+#include "launch/option_names.h"
+#include "launch/option_row.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-typedef struct option_row {
-    const char *name;
-    tsr_option_kind kind;
-    const char *fallback;
-    double low, high;
-    const char *value;
-    int commands;
-    const char *help;
-} option_row;
-
-static const option_row table[] = {
+static const tsr_option_row table[] = {
 #define TSR_OPTION_ROW(ID, name, kind, fallback, low, high, value, commands, help)                           \
     {name, TSR_OPTION_##kind, fallback, low, high, value, commands, help},
     TSR_OPTION_TABLE(TSR_OPTION_ROW)
 #undef TSR_OPTION_ROW
 };
 
-int tsr_name_distance(const char *a, const char *b)
+const tsr_option_row *tsr_option_row_of(tsr_option_id id)
 {
-    enum { LONGEST = 40 };
-    int n = (int)strlen(a), m = (int)strlen(b), row[LONGEST + 1];
-    if (n > LONGEST || m > LONGEST) return LONGEST;
-    for (int j = 0; j <= m; j++) row[j] = j;
-    for (int i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= m; j++) {
-            int change = diagonal + (a[i - 1] != b[j - 1]);
-            int best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = change < best ? change : best;
-        }
-    }
-    return row[m];
+    return &table[id];
+}
+
+bool tsr_option_configurable(tsr_option_id id)
+{
+    return table[id].kind != TSR_OPTION_LIST && id != TSR_OPT_HELP;
+}
+
+bool tsr_option_belongs(const tsr_option_row *row, int command)
+{
+    if (command == TSR_CMD_CONFIG) return row->kind != TSR_OPTION_LIST;
+    return row->commands & command;
+}
+
+const char *tsr_option_origin_name(tsr_option_origin origin)
+{
+    static const char *const origins[] = {"default", "file", "environment", "command line"};
+    return origins[origin];
 }
 
 static tsr_status unknown(const char *command, int commands, const char *name)
 {
-    int best = -1, nearest = 4;
-    for (int i = 0; i < TSR_OPTION_COUNT; i++) {
-        int d = table[i].commands & commands ? tsr_name_distance(name, table[i].name) : nearest;
-        if (d < nearest) best = i, nearest = d;
-    }
-    if (best >= 0)
-        return tsr_fail(TSR_ERR_USAGE, "%s: unknown option --%s; did you mean --%s?", command, name,
-                        table[best].name);
+    char nearest[64];
+    if (tsr_option_nearest(name, commands, '-', nearest, sizeof nearest))
+        return tsr_fail(TSR_ERR_USAGE, "%s: unknown option --%s; did you mean --%s?", command, name, nearest);
     return tsr_fail(TSR_ERR_USAGE, "%s: unknown option --%s; `tessera %s --help` lists all", command, name,
                     command);
 }
 
-static tsr_status find(const char *command, int commands, const char *name, size_t length, tsr_option_id *out)
-{
-    char copy[64];
-    snprintf(copy, sizeof copy, "%.*s", (int)(length < 60 ? length : 60), name);
-    for (int i = 0; i < TSR_OPTION_COUNT; i++) {
-        if (strcmp(copy, table[i].name) != 0) continue;
-        if (!(table[i].commands & commands))
-            return tsr_fail(TSR_ERR_USAGE, "%s: option --%s does not belong to this command", command, copy);
-        *out = (tsr_option_id)i;
-        return TSR_OK;
-    }
-    return unknown(command, commands, copy);
-}
+/* One argument that begins with "--". */
+typedef struct spoken {
+    tsr_option_id id;
+    bool opposite, is_flag; /* takes no value */
+    char name[64];
+    const char *value; /* behind '=', or NULL */
+} spoken;
 
-static tsr_status read_number(const option_row *row, const char *text, tsr_option_id id, tsr_options *o)
+static tsr_status find(const char *command, int commands, const char *arg, spoken *out)
 {
-    char *end;
-    errno = 0;
-    double value =
-        row->kind == TSR_OPTION_INT ? (double)(o->integer[id] = strtoll(text, &end, 10)) : strtod(text, &end);
-    bool whole = row->kind == TSR_OPTION_INT;
-    if (end == text || *end || errno == ERANGE || isnan(value))
-        return tsr_fail(TSR_ERR_USAGE, "option --%s must be %s, found \"%s\"", row->name,
-                        whole ? "an integer" : "a number", text);
-    if (value < row->low || value > row->high)
-        return tsr_fail(TSR_ERR_USAGE, "option --%s must lie in %.15g..%.15g, found %s", row->name, row->low,
-                        row->high, text);
-    o->real[id] = value;
+    bool further;
+    int length = (int)strcspn(arg, "=");
+    snprintf(out->name, sizeof out->name, "%.*s", length < 60 ? length : 60, arg);
+    out->value = arg[length] ? arg + length + 1 : NULL;
+    /* '_' is for keys of files: one spelling here. */
+    if (strchr(out->name, '_') || !tsr_option_by_name(out->name, &out->id, &out->opposite, &further))
+        return unknown(command, commands, out->name);
+    if (!tsr_option_belongs(&table[out->id], commands))
+        return tsr_fail(TSR_ERR_USAGE, "%s: option --%s does not belong to this command", command, out->name);
+    out->is_flag = table[out->id].kind == TSR_OPTION_FLAG && !further;
     return TSR_OK;
-}
-
-static tsr_status set(tsr_options *o, tsr_option_id id, const char *value)
-{
-    const option_row *row = &table[id];
-    switch (row->kind) {
-    case TSR_OPTION_FLAG:
-        o->flag[id] = true;
-        return TSR_OK;
-    case TSR_OPTION_TEXT:
-        o->text[id] = value;
-        return TSR_OK;
-    case TSR_OPTION_LIST:
-        if (o->n_list == TSR_MAX_LIST_ITEMS)
-            return tsr_fail(TSR_ERR_USAGE, "more than %d prompts, texts, ids and stops", TSR_MAX_LIST_ITEMS);
-        o->list[o->n_list++] = (tsr_list_item){id, value};
-        return TSR_OK;
-    default:
-        return read_number(row, value, id, o);
-    }
 }
 
 static tsr_status set_defaults(tsr_options *o)
 {
-    for (int i = 0; i < TSR_OPTION_COUNT; i++)
-        if (table[i].fallback[0]) TSR_TRY(set(o, (tsr_option_id)i, table[i].fallback));
+    for (int i = 0; i < TSR_OPTION_COUNT; i++) {
+        tsr_statement s = {.id = (tsr_option_id)i, .text = table[i].fallback};
+        if (s.text[0]) TSR_TRY(tsr_option_state(o, &s));
+    }
     return TSR_OK;
+}
+
+/* Takes argv[i] and, if it needs one, the value after it; returns through *i the last that was taken. */
+static tsr_status take_option(int command, int argc, char **argv, int *i, tsr_options *o)
+{
+    spoken said;
+    const char *arg = strcmp(argv[*i], "-h") == 0 ? "--help" : argv[*i];
+    if (strncmp(arg, "--", 2) != 0)
+        return tsr_fail(TSR_ERR_USAGE, "%s: unexpected argument \"%s\"; options begin with --", argv[0], arg);
+    TSR_TRY(find(argv[0], command, arg + 2, &said));
+    if (said.is_flag && said.value) return tsr_fail(TSR_ERR_USAGE, "option --%s takes no value", said.name);
+    if (!said.is_flag && !said.value) {
+        bool truth = table[said.id].kind == TSR_OPTION_BOOL || table[said.id].kind == TSR_OPTION_FLAG;
+        if (*i + 1 == argc)
+            return tsr_fail(TSR_ERR_USAGE, "option --%s needs a value: --%s %s", said.name, said.name,
+                            truth ? "true|false" : table[said.id].value);
+        said.value = argv[++*i];
+    }
+    tsr_statement s = {said.id, said.value, said.opposite, TSR_ORIGIN_COMMAND_LINE, arg};
+    return tsr_option_state(o, &s);
 }
 
 tsr_status tsr_options_parse(int command, int argc, char **argv, tsr_options *out)
@@ -121,48 +104,18 @@ tsr_status tsr_options_parse(int command, int argc, char **argv, tsr_options *ou
     out->command = command;
     TSR_TRY(set_defaults(out));
     for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
-        if (strcmp(arg, "-h") == 0) arg = "--help";
-        if (strncmp(arg, "--", 2) != 0 && command & TSR_CMD_ARGUMENT && !out->argument) {
-            out->argument = arg;
-            continue;
-        }
-        if (strncmp(arg, "--", 2) != 0)
-            return tsr_fail(TSR_ERR_USAGE, "%s: unexpected argument \"%s\"; options begin with --", argv[0],
-                            arg);
-        tsr_option_id id = TSR_OPT_HELP;
-        const char *equals = strchr(arg, '=');
-        TSR_TRY(find(argv[0], command, arg + 2, equals ? (size_t)(equals - arg - 2) : strlen(arg + 2), &id));
-        bool is_flag = table[id].kind == TSR_OPTION_FLAG;
-        if (is_flag && equals) return tsr_fail(TSR_ERR_USAGE, "option --%s takes no value", table[id].name);
-        const char *value = equals ? equals + 1 : NULL;
-        if (!is_flag && !value) {
-            if (i + 1 == argc)
-                return tsr_fail(TSR_ERR_USAGE, "option --%s needs a value: --%s %s", table[id].name,
-                                table[id].name, table[id].value);
-            value = argv[++i];
-        }
-        TSR_TRY(set(out, id, value));
-        out->given[id] = true;
+        if (argv[i][0] != '-' && command & TSR_CMD_ARGUMENT && !out->argument)
+            out->argument = argv[i];
+        else
+            TSR_TRY(take_option(command, argc, argv, &i, out));
     }
     return TSR_OK;
 }
 
-void tsr_options_help(int command)
+void tsr_options_free(tsr_options *o)
 {
-    for (int i = 0; i < TSR_OPTION_COUNT; i++) {
-        const option_row *row = &table[i];
-        if (!(row->commands & command)) continue;
-        char left[64];
-        snprintf(left, sizeof left, "--%s %s", row->name, row->value);
-        printf("  %-28s %s", left, row->help);
-        bool number = row->kind == TSR_OPTION_INT || row->kind == TSR_OPTION_REAL;
-        if (number)
-            printf(" [default %s, %.15g..%.15g]", row->fallback, row->low, row->high);
-        else if (row->fallback[0])
-            printf(" [default %s]", row->fallback);
-        putchar('\n');
-    }
+    tsr_free(o->settings);
+    o->settings = NULL;
 }
 
 int tsr_options_count(const tsr_options *o, tsr_option_id list)

@@ -1,9 +1,16 @@
-/* options.h: the options of the program, one table.
+/* options.h: the options of the program, one table, and where their values come from.
  *
  * A row: identifier, long name, kind, default, range, the commands that take it, help. The table makes the
- * parser, its checks and --help; adding an option is adding a row. An option is written `--name value` or
- * `--name=value`; flags take no value. Unknown names, missing values, numbers out of range and options a
- * command does not take are TSR_ERR_USAGE with one line (and the nearest name, if one is near). Local.
+ * parser, its checks, --help, the manual page and docs/configuration.md; adding an option is adding a row.
+ * launch/option_names.h has the further names that some rows go by.
+ *
+ * A value is taken from the first of these that states one:
+ *     the command line     --name value or --name=value; flags take no value there
+ *     the environment      OPTION_NAME, then the variables of option_names.h (HF_MODEL_ID, ...); empty ones are unset
+ *     serving.properties   option.name=value, in the file of --config or else in the model's folder
+ *     the table            the default
+ * Every value that is stated is checked, whichever is used. Unknown names, missing values, numbers out of range
+ * and options a command does not take are TSR_ERR_USAGE with one line (and the nearest name, if one is near).
  */
 #ifndef TSR_LAUNCH_OPTIONS_H
 #define TSR_LAUNCH_OPTIONS_H
@@ -18,7 +25,11 @@ typedef enum tsr_option_kind {
     TSR_OPTION_INT,
     TSR_OPTION_REAL,
     TSR_OPTION_TEXT,
-    TSR_OPTION_LIST, /* may be given many times; kept in order with all other lists */
+    TSR_OPTION_LIST,   /* may be given many times; kept in order with all other lists; command line only */
+    TSR_OPTION_BOOL,   /* as FLAG, with true or false behind it; "VALUE" is not used */
+    TSR_OPTION_RANKS,  /* as INT, or "max", which is the integer 0 */
+    TSR_OPTION_CHOICE, /* as TEXT; "VALUE" lists the words: "auto|float32=fp32|!int8". '=': another spelling;
+                          '!': known and refused until there is code for it */
 } tsr_option_kind;
 
 enum {
@@ -27,12 +38,16 @@ enum {
     TSR_CMD_TOKENIZE = 4,
     TSR_CMD_PLAN = 8,
     TSR_CMD_BENCH = 16,
-    TSR_CMD_RUNS = TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH, /* those that run a model */
     TSR_CMD_CONVERT = 32,
     TSR_CMD_INSPECT = 64,
     TSR_CMD_CACHE = 128,
+    TSR_CMD_CLASSIFY = 256,
+    TSR_CMD_CONFIG = 1 << 16, /* takes every option that can be configured */
+    TSR_CMD_SERVE = 1 << 17,  /* no command yet: what a server will take, checked and shown by `config` */
+    TSR_CMD_RUNS = TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH | TSR_CMD_CLASSIFY |
+                   TSR_CMD_SERVE,                       /* those that run a model */
     TSR_CMD_ARGUMENT = TSR_CMD_INSPECT | TSR_CMD_CACHE, /* those that take one argument without a name */
-    TSR_CMD_ALL = 255
+    TSR_CMD_ALL = (1 << 18) - 1
 };
 
 /* X(ID, "name", KIND, default, low, high, "VALUE", commands, "help"). low and high bound numbers. */
@@ -41,12 +56,16 @@ enum {
       "folder of the model: config.json, weights, tokenizer")                                                \
     X(CHECKPOINT, "checkpoint", TEXT, "", 0, 0, "PATH", TSR_CMD_ALL & ~TSR_CMD_CACHE,                        \
       "weights: a file, or a folder with them; relative to the model's folder; default: what lies there")    \
+    X(TRAINING_MP_SIZE, "training-mp-size", INT, "0", 0, 4096, "M",                                          \
+      TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT | TSR_CMD_INSPECT,                                       \
+      "tensor-parallel degree the checkpoint must have been trained at; 0: whatever it says")                \
     X(PROMPT, "prompt", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE, "a prompt; may be given many times")       \
     X(PROMPT_FILE, "prompt-file", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE,                                  \
       "a file that is one prompt; - reads stdin")                                                            \
-    X(TEXT, "text", LIST, "", 0, 0, "TEXT", TSR_CMD_SCORE | TSR_CMD_TOKENIZE,                                \
+    X(TEXT, "text", LIST, "", 0, 0, "TEXT", TSR_CMD_SCORE | TSR_CMD_TOKENIZE | TSR_CMD_CLASSIFY,             \
       "a text; may be given many times")                                                                     \
-    X(IDS, "ids", LIST, "", 0, 0, "5,17,3", TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_TOKENIZE,             \
+    X(IDS, "ids", LIST, "", 0, 0, "5,17,3",                                                                  \
+      TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_TOKENIZE | TSR_CMD_CLASSIFY,                                \
       "token ids instead of text; may be given many times; needs no tokenizer")                              \
     X(MAX_NEW_TOKENS, "max-new-tokens", INT, "128", 0, 1e7, "N", TSR_CMD_GENERATE,                           \
       "longest answer in tokens")                                                                            \
@@ -71,12 +90,15 @@ enum {
       "end the answer before this text; may be given many times")                                            \
     X(IGNORE_EOS, "ignore-eos", FLAG, "", 0, 0, "", TSR_CMD_GENERATE,                                        \
       "go on after an end-of-sequence token")                                                                \
-    X(TOP, "top", INT, "5", 0, 1000, "K", TSR_CMD_SCORE, "list the K best next tokens")                      \
-    X(TP, "tp", INT, "1", 1, 4096, "N", TSR_CMD_PLAN | TSR_CMD_CONVERT,                                      \
-      "number of ranks to plan or cut for")                                                                  \
+    X(TOP, "top", INT, "5", 0, 1000, "K", TSR_CMD_SCORE | TSR_CMD_CLASSIFY,                                  \
+      "list the K best next tokens, or labels")                                                              \
+    X(TP, "tp", RANKS, "max", 1, 4096, "N", TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT,                   \
+      "number of ranks to plan or cut for; max: those of this job. A model that is run runs on all of "      \
+      "them, "                                                                                               \
+      "and another number is refused")                                                                       \
     X(OUTPUT, "output", TEXT, "", 0, 0, "DIR", TSR_CMD_CONVERT, "the new model folder")                      \
-    X(FORMAT, "format", TEXT, "", 0, 0, "FORM", TSR_CMD_CONVERT,                                             \
-      "safetensors, or deepspeed: a DeepSpeed JSON too; default: safetensors, with --tp deepspeed")          \
+    X(FORMAT, "format", CHOICE, "", 0, 0, "safetensors|deepspeed", TSR_CMD_CONVERT,                          \
+      "deepspeed: with a DeepSpeed JSON; default: safetensors, for several ranks deepspeed")                 \
     X(SHARD_MB, "shard-mb", INT, "5000", 1, 1e9, "N", TSR_CMD_CONVERT,                                       \
       "begin another file after so many millions of bytes")                                                  \
     X(VERIFY, "verify", FLAG, "", 0, 0, "", TSR_CMD_CONVERT, "read the result back and compare it")          \
@@ -90,10 +112,15 @@ enum {
     X(RANDOM_WEIGHTS, "random-weights", FLAG, "", 0, 0, "", TSR_CMD_BENCH,                                   \
       "needs config.json alone; weights at random")                                                          \
     X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show the time of each op")                     \
-    X(DTYPE, "dtype", TEXT, "auto", 0, 0, "TYPE", TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT,             \
-      "float32, bfloat16, float16 or auto (the checkpoint's)")                                               \
-    X(KERNELS, "kernels", TEXT, "auto", 0, 0, "SET", TSR_CMD_RUNS,                                           \
-      "auto, inject or reference (nothing fused)")                                                           \
+    X(DTYPE, "dtype", CHOICE, "auto", 0, 0,                                                                  \
+      "auto|float32=fp32=float=f32|bfloat16=bf16|float16=fp16=half=f16|!int8",                               \
+      TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT, "number format; auto: the checkpoint's")                \
+    X(TASK, "task", CHOICE, "auto", 0, 0,                                                                    \
+      "auto|text-generation|text-classification|token-classification|!question-answering|!fill-mask|"        \
+      "!conversational|!text2text-generation",                                                               \
+      TSR_CMD_RUNS, "what the model is asked to do; auto: what config.json says")                            \
+    X(KERNELS, "kernels", CHOICE, "auto", 0, 0, "auto|inject|reference", TSR_CMD_RUNS,                       \
+      "inject: ops are fused; reference: nothing is")                                                        \
     X(THREADS, "threads", INT, "0", 0, 512, "N", TSR_CMD_RUNS | TSR_CMD_CONVERT,                             \
       "threads of each rank; 0: its share of the cores")                                                     \
     X(CONTEXT, "context", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                               \
@@ -106,14 +133,49 @@ enum {
       "memory")                                                                                              \
     X(CACHE, "cache", TEXT, "", 0, 0, "DIR", TSR_CMD_RUNS | TSR_CMD_CACHE,                                   \
       "private folder (mode 700) where each rank keeps its weights as it loads them, for a faster start")    \
-    X(DEVICE, "device", TEXT, "auto", 0, 0, "KIND", TSR_CMD_RUNS,                                            \
-      "cpu, cuda (one GPU a rank) or auto (cuda where every rank sees a GPU)")                               \
+    X(DEVICE, "device", CHOICE, "auto", 0, 0, "auto|cpu|cuda", TSR_CMD_RUNS,                                 \
+      "cuda: one GPU a rank; auto: cuda where every rank sees a GPU")                                        \
     X(GPU_MEMORY_FRACTION, "gpu-memory-fraction", REAL, "0.9", 0.01, 1, "X", TSR_CMD_RUNS,                   \
       "of a GPU's free memory to use")                                                                       \
     X(NO_CUDA_GRAPH, "no-cuda-graph", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                      \
       "enqueue decode steps call by call instead of as captured graphs")                                     \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
+    X(CONFIG, "config", TEXT, "", 0, 0, "FILE", TSR_CMD_ALL,                                                 \
+      "a serving.properties to read options from; default: the one in the model's folder, if there is one")  \
+    X(REVISION, "revision", TEXT, "", 0, 0, "NAME", TSR_CMD_ALL & ~TSR_CMD_CACHE,                            \
+      "branch, tag or commit, where the model's folder is one of a Hugging Face cache; default: main")       \
+    X(QUANTIZE, "quantize", CHOICE, "none", 0, 0, "none|!smoothquant|!dynamic_int8", TSR_CMD_RUNS,           \
+      "weights in 8 bits")                                                                                   \
+    X(SMOOTHQUANT_ALPHA, "smoothquant-alpha", REAL, "0.5", 0, 1, "X", TSR_CMD_RUNS,                          \
+      "of --quantize smoothquant: how much of the activations' range moves into the weights")                \
+    X(ROLLING_BATCH, "rolling-batch", CHOICE, "auto", 0, 0, "auto|deepspeed|disable", TSR_CMD_RUNS,          \
+      "auto and deepspeed: requests join and leave between steps, --max-sequences at once; disable: "        \
+      "--batch-size at once")                                                                                \
+    X(BATCH_SIZE, "batch-size", INT, "1", 1, 4096, "N", TSR_CMD_RUNS,                                        \
+      "requests running at once with --rolling-batch disable")                                               \
+    X(LOW_CPU_MEM_USAGE, "low-cpu-mem-usage", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                          \
+      "each rank reads its own slices and nothing else; false is accepted, and they are read no other way")  \
+    X(TRIANGULAR_MASKING, "triangular-masking", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                        \
+      "decoders attend to no later token; false is refused, since none was made to")                         \
+    X(RETURN_TUPLE, "return-tuple", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                                    \
+      "the form of what a layer returns in Python: accepted, without a meaning here")                        \
+    X(TRUST_REMOTE_CODE, "trust-remote-code", BOOL, "false", 0, 0, "", TSR_CMD_RUNS | TSR_CMD_TOKENIZE,      \
+      "accepted; no code that comes with a model is ever executed")                                          \
+    X(OUTPUT_FORMATTER, "output-formatter", CHOICE, "json", 0, 0,                                            \
+      "json|jsonlines|json_chat|jsonlines_chat|none", TSR_CMD_SERVE, "form of the answers of /invocations")  \
+    X(ENABLE_STREAMING, "enable-streaming", CHOICE, "false", 0, 0, "false|true|huggingface", TSR_CMD_SERVE,  \
+      "answer in pieces where a request does not say")                                                       \
+    X(JOB_QUEUE_SIZE, "job-queue-size", INT, "1000", 1, 1e6, "N", TSR_CMD_SERVE,                             \
+      "requests that may wait; more are turned away")                                                        \
+    X(MAX_BATCH_DELAY, "max-batch-delay", INT, "100", 0, 6e5, "MS", TSR_CMD_SERVE,                           \
+      "how long --rolling-batch disable waits for --batch-size requests, in milliseconds")                   \
+    X(CHUNKED_READ_TIMEOUT, "chunked-read-timeout", INT, "60", 1, 86400, "S", TSR_CMD_SERVE,                 \
+      "most seconds between two pieces of an answer")                                                        \
+    X(MAX_REQUEST_SIZE, "max-request-size", INT, "67108864", 1, 1e9, "N", TSR_CMD_SERVE,                     \
+      "most bytes of a request")                                                                             \
+    X(MODEL_LOADING_TIMEOUT, "model-loading-timeout", INT, "240", 1, 86400, "S", TSR_CMD_SERVE,              \
+      "most seconds that loading may take")                                                                  \
     X(JSON, "json", FLAG, "", 0, 0, "", TSR_CMD_ALL, "print JSON")                                           \
     X(QUIET, "quiet", FLAG, "", 0, 0, "", TSR_CMD_ALL, "no progress on stderr")                              \
     X(HELP, "help", FLAG, "", 0, 0, "", TSR_CMD_ALL, "show this help")
@@ -125,33 +187,47 @@ typedef enum tsr_option_id {
         TSR_OPTION_COUNT
 } tsr_option_id;
 
+/* Where a value came from, in rising order of precedence. */
+typedef enum tsr_option_origin {
+    TSR_ORIGIN_DEFAULT,
+    TSR_ORIGIN_FILE,
+    TSR_ORIGIN_ENVIRONMENT,
+    TSR_ORIGIN_COMMAND_LINE
+} tsr_option_origin;
+
 typedef struct tsr_list_item {
     tsr_option_id option;
     const char *value;
 } tsr_list_item;
 
-enum { TSR_MAX_LIST_ITEMS = 4096 };
+enum { TSR_MAX_LIST_ITEMS = 4096, TSR_LONGEST_WORD = 32 };
 
 typedef struct tsr_options {
-    int command;          /* TSR_CMD_... */
-    const char *argument; /* the one without a name, NULL if there was none */
-    bool given[TSR_OPTION_COUNT];
+    int command;                  /* TSR_CMD_... */
+    const char *argument;         /* the one without a name, NULL if there was none */
+    bool given[TSR_OPTION_COUNT]; /* stated anywhere, so not the default */
     bool flag[TSR_OPTION_COUNT];
     int64_t integer[TSR_OPTION_COUNT];
     double real[TSR_OPTION_COUNT];
     const char *text[TSR_OPTION_COUNT];
-    tsr_list_item list[TSR_MAX_LIST_ITEMS]; /* every LIST option in the order given */
+    tsr_option_origin origin[TSR_OPTION_COUNT];
+    const char *place[TSR_OPTION_COUNT]; /* "--dtype", "OPTION_DTYPE", "DIR/serving.properties:3"; or NULL */
+    char word[TSR_OPTION_COUNT][TSR_LONGEST_WORD]; /* the text of a CHOICE, as the table spells it */
+    tsr_list_item list[TSR_MAX_LIST_ITEMS];        /* every LIST option in the order given */
     int n_list;
+    char *settings;    /* what values of the environment and of files point into */
+    char folder[4096]; /* of the model, where it is not the one that was named */
 } tsr_options;
 
-/* argv[0] is the command. Values point into argv. */
+/* The command line alone, and defaults. argv[0] is the command. Values point into argv. Local. */
 tsr_status tsr_options_parse(int command, int argc, char **argv, tsr_options *out);
+void tsr_options_free(tsr_options *o);
 
 /* Prints the options of a command: name, value, default, range, help. */
 void tsr_options_help(int command);
 
-/* Edit distance of two names, for "did you mean"; names longer than 40 bytes are far from all others. */
-int tsr_name_distance(const char *a, const char *b);
+/* "the command line", "the environment", "the file", "default" */
+const char *tsr_option_origin_name(tsr_option_origin origin);
 
 int tsr_options_count(const tsr_options *o, tsr_option_id list); /* how often a LIST option was given */
 

@@ -38,6 +38,8 @@ tsr_status tsr_model_create(tsr_model **out)
         return status;
     }
     m->family = m->name_prefix = "";
+    m->task = TSR_TASK_TEXT_GENERATION;
+    m->classifier.pad_id = -1;
     *out = m;
     return TSR_OK;
 }

@@ -21,6 +21,7 @@
 #include "layers/ops.h"
 #include "layers/prefix.h"
 #include "layers/rope.h"
+#include "layers/task.h"
 
 #include <stdbool.h>
 
@@ -90,6 +91,8 @@ typedef struct tsr_model {
     bool
         positions_are_hard; /* true: a position past max_positions has no embedding at all (learned tables) */
     tsr_prefix_ids prefix;  /* of models that read the beginning of a text in both directions */
+    tsr_task task;          /* never AUTO once it is built */
+    tsr_classifier classifier; /* of a task that classifies */
     tsr_weight_info *weights;
     int64_t n_weights, weights_capacity;
     tsr_rope *ropes;

@@ -372,6 +372,8 @@ tsr_status tsr_sharding_localize(const tsr_sharding *s, int rank, tsr_model **ou
     local->vocabulary = m->vocabulary;
     local->max_positions = m->max_positions;
     local->prefix = m->prefix;
+    local->task = m->task;
+    local->classifier = m->classifier;
     local->positions_are_hard = m->positions_are_hard;
     for (int64_t i = 0; i < m->n_ropes; i++) TSR_TRY_OUT(tsr_model_add_rope(local, &m->ropes[i], &index));
     for (int64_t i = 0; i < m->n_cache_layers; i++)

@@ -1,6 +1,7 @@
 /* engine.c: making an engine: every phase that can fail on one rank alone ends in an agreement of all. */
 #include "base/checked.h"
 #include "base/log.h"
+#include "checkpoint/source_config.h"
 #include "runtime/engine_parts.h"
 #include "runtime/weights.h"
 
@@ -27,6 +28,9 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
         return tsr_fail(TSR_ERR_USAGE, "tsr_engine_options of another version: %zu bytes, expected %zu",
                         o->size, sizeof *o);
     if (!o->model || !o->model[0]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
+    if (o->training_mp_size < 0)
+        return tsr_fail(TSR_ERR_USAGE, "training_mp_size must not be negative, found %d",
+                        o->training_mp_size);
     if (o->threads < 0 || o->threads > TSR_MAX_THREADS)
         return tsr_fail(TSR_ERR_USAGE, "threads must lie in 0..%d, found %d", TSR_MAX_THREADS, o->threads);
     e->options = *o;
@@ -34,6 +38,7 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
     TSR_TRY(tsr_arena_strdup(e->arena, o->checkpoint ? o->checkpoint : "", &e->options.checkpoint));
     TSR_TRY(tsr_arena_strdup(e->arena, o->dtype ? o->dtype : "auto", &e->options.dtype));
     TSR_TRY(tsr_arena_strdup(e->arena, o->cache ? o->cache : "", &e->options.cache));
+    TSR_TRY(tsr_arena_strdup(e->arena, o->task ? o->task : "auto", &e->options.task));
     if (!(o->gpu_memory_fraction >= 0 && o->gpu_memory_fraction <= 1))
         return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g",
                         o->gpu_memory_fraction);
@@ -91,14 +96,22 @@ static tsr_status digest_config(const tsr_json *config, tsr_digest *out)
     return TSR_OK;
 }
 
+static tsr_source_request source_request(const tsr_engine *e)
+{
+    return (tsr_source_request){e->options.model, e->options.checkpoint, e->options.training_mp_size};
+}
+
 static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 {
     const tsr_engine_options *o = &e->options;
+    tsr_source_request request = source_request(e);
+    tsr_task task = TSR_TASK_AUTO;
+    TSR_TRY(tsr_task_from_name(o->task, &task));
     TSR_TRY(digest_config(config, &e->config));
-    TSR_TRY(tsr_model_from_config(config, &e->model));
+    TSR_TRY(tsr_model_for_task(config, task, &e->model));
     TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, e->arena, &e->generation));
     if (!o->random_weights) {
-        TSR_TRY(tsr_source_open_checkpoint(o->model, o->checkpoint, &e->source));
+        if (!e->source) TSR_TRY(tsr_source_open_request(&request, &e->source));
         TSR_TRY(tsr_weights_check(e->model, e->source));
     }
     TSR_TRY(choose_dtype(e, tsr_json_root(config)));
@@ -130,14 +143,13 @@ static tsr_status read_tokenizer(tsr_engine *e)
 
 static tsr_status read_model(tsr_engine *e, const tsr_engine_options *options)
 {
-    char path[4096];
     tsr_json config = {0};
     TSR_TRY(copy_options(e, options));
-    if (snprintf(path, sizeof path, "%s/config.json", e->options.model) >= (int)sizeof path)
-        return tsr_fail(TSR_ERR_USAGE, "the name of the model folder is too long");
+    tsr_source_request request = source_request(e);
     if (access(e->options.model, F_OK) != 0)
         return tsr_fail(TSR_ERR_IO, "%s: there is no such model folder", e->options.model);
-    TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config));
+    TSR_TRY(tsr_source_config(&request, &e->source, &config));
+    if (e->options.random_weights) tsr_source_destroy(&e->source); /* opened for its config alone */
     tsr_status s = read_with_config(e, &config);
     tsr_json_free(&config);
     return s == TSR_OK ? read_tokenizer(e) : s;
@@ -229,9 +241,10 @@ static tsr_status choose_limits(tsr_engine *e, int64_t *pages)
     TSR_TRY(choose_context(e, &context));
     int32_t tokens = e->options.step_tokens;
     int32_t sequences = (int32_t)tsr_min(e->options.max_sequences, tokens);
+    int32_t rows = e->model->task == TSR_TASK_TOKEN_CLASSIFICATION ? tokens : 64; /* labels are few */
     e->limits = (tsr_step_limits){.max_tokens = tokens,
                                   .max_sequences = sequences,
-                                  .max_rows = (int32_t)tsr_min(tsr_max(sequences, 64), tokens),
+                                  .max_rows = (int32_t)tsr_min(tsr_max(sequences, rows), tokens),
                                   .max_context = (int32_t)context,
                                   .vocabulary = (int32_t)e->model->vocabulary};
     TSR_TRY(choose_pages(e, context, pages));
@@ -286,15 +299,17 @@ static tsr_status gather(void *ctx, const void *in, int64_t bytes, void *out)
     return tsr_world_all_gather(ctx, in, bytes, out);
 }
 
-/* The part of the vocabulary whose logits this rank gives: all of it on rank 0 if they are not split. */
+/* The part of the logits that this rank gives: all on rank 0 if they are not split. */
 static tsr_status make_sampler(tsr_engine *e)
 {
     tsr_gather g = {e->world, tsr_world_rank(e->world), tsr_world_size(e->world), gather};
-    int64_t ld, cols, first = e->local->graphs[0].output_first;
+    const tsr_graph *graph = &e->model->graphs[0];
+    int64_t ld, cols, all = graph->values[graph->output].cols, first = e->local->graphs[0].output_first;
     tsr_executor_output(e->executor, &ld, &cols);
-    bool whole = cols == e->model->vocabulary;
-    int32_t local = whole && g.rank > 0 ? 0 : (int32_t)cols;
-    return tsr_sampler_create((int32_t)e->model->vocabulary, (int32_t)first, local, &g, e->pool, &e->sampler);
+    int32_t local = cols == all && g.rank > 0 ? 0 : (int32_t)cols;
+    if (e->model->task != TSR_TASK_TEXT_GENERATION)
+        return tsr_row_outputs_create((int32_t)all, (int32_t)first, local, &g, &e->row_outputs);
+    return tsr_sampler_create((int32_t)all, (int32_t)first, local, &g, e->pool, &e->sampler);
 }
 
 static tsr_status build_executor(tsr_engine *e)
@@ -330,6 +345,9 @@ static void fill_info(tsr_engine *e)
     i->ranks = tsr_world_size(e->world);
     i->threads = tsr_pool_threads(e->pool);
     i->vocabulary = e->model->vocabulary;
+    i->task = tsr_task_name(e->model->task);
+    i->labels = e->model->classifier.label;
+    i->n_labels = e->model->classifier.labels;
     i->context = e->limits.max_context;
     for (int64_t w = 0; w < e->model->n_weights; w++)
         i->parameters += e->model->weights[w].rows * e->model->weights[w].cols;
@@ -417,6 +435,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     engine_requests_free(e);
     tsr_scheduler_destroy(&e->scheduler);
     tsr_sampler_destroy(&e->sampler);
+    tsr_row_outputs_destroy(&e->row_outputs);
     tsr_step_builder_destroy(&e->builder);
     tsr_slot_table_destroy(&e->slots);
     tsr_step_record_destroy(&e->record);

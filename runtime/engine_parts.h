@@ -13,6 +13,7 @@
 #include "runtime/engine.h"
 #include "runtime/generation_config.h"
 #include "runtime/gpu.h"
+#include "runtime/row_outputs.h"
 #include "runtime/scheduler.h"
 #include "runtime/slot_table.h"
 #include "runtime/step_builder.h"
@@ -35,6 +36,7 @@ typedef struct engine_request {
     int32_t *top_ids;                     /* [n_top] copies for the result */
     float *top_logprobs;
     int64_t n_top;
+    float *scores; /* [n_label_rows][labels] once it is finished */
 } engine_request;
 
 struct tsr_engine {
@@ -65,7 +67,8 @@ struct tsr_engine {
     int64_t record_capacity;
     tsr_slot_table *slots;
     tsr_step_builder *builder;
-    tsr_sampler *sampler;
+    tsr_sampler *sampler;         /* of a language model, */
+    tsr_row_outputs *row_outputs; /* or of one that classifies; the other one is NULL */
 
     /* rank 0 only */
     tsr_scheduler *scheduler;
@@ -81,6 +84,12 @@ struct tsr_engine {
 tsr_status engine_cache_create(tsr_engine *e);
 /* Collective, after loading: rank 0 says in one line what was wrong with the cache, on whichever rank. */
 tsr_status engine_cache_settle(tsr_engine *e);
+
+/* engine_classify.c */
+/* What is wanted of a prompt, whose ids the spec has. */
+void engine_classify_spec(const tsr_engine *e, tsr_request_spec *spec);
+/* The scores of one that is finished. */
+tsr_status engine_classify_finish(const tsr_engine *e, engine_request *r);
 
 /* engine_request.c */
 void engine_requests_free(tsr_engine *e);

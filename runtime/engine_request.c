@@ -20,6 +20,7 @@ static void free_request(tsr_engine *e, engine_request *r)
     tsr_free(r->stop);
     tsr_free(r->top_ids);
     tsr_free(r->top_logprobs);
+    tsr_free(r->scores);
     tsr_free(r);
 }
 
@@ -79,11 +80,27 @@ static tsr_status choose_sampling(const tsr_engine *e, const tsr_request_options
     return TSR_OK;
 }
 
+/* What is wanted of a prompt, whose ids the spec has. */
+static tsr_status generate_spec(const tsr_engine *e, const tsr_request_options *o, tsr_request_spec *spec)
+{
+    tsr_prefix prefix = {0};
+    TSR_TRY(tsr_prefix_find(&e->model->prefix, spec->prompt, spec->n_prompt, &prefix));
+    spec->prefix_length = prefix.length;
+    spec->mask_position = prefix.mask;
+    spec->max_new_tokens = (int32_t)o->max_new_tokens;
+    TSR_TRY(choose_sampling(e, o, spec->n_prompt, &spec->sampling));
+    spec->n_top = o->max_new_tokens == 0 ? (int32_t)o->top : 0;
+    spec->prompt_logprobs = o->score;
+    spec->eos_ids = e->generation.eos_ids;
+    spec->n_eos = e->generation.n_eos;
+    spec->ignore_eos = o->ignore_eos;
+    return TSR_OK;
+}
+
 static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_request_options *o,
                                const int32_t *ids, int64_t n)
 {
     tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
-    tsr_prefix prefix = {0};
     if (n > INT32_MAX / 2 || o->max_new_tokens > INT32_MAX / 2 || o->max_new_tokens < 0 || n < 1)
         return tsr_fail(TSR_ERR_USAGE,
                         "a request needs 1..%d prompt tokens and 0..%d new tokens, found %lld and %lld",
@@ -92,16 +109,10 @@ static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_reque
         return tsr_fail(TSR_ERR_USAGE, "top must lie in 0..%d, found %lld", TSR_MAX_TOP, (long long)o->top);
     spec.prompt = ids;
     spec.n_prompt = (int32_t)n;
-    TSR_TRY(tsr_prefix_find(&e->model->prefix, ids, n, &prefix));
-    spec.prefix_length = prefix.length;
-    spec.mask_position = prefix.mask;
-    spec.max_new_tokens = (int32_t)o->max_new_tokens;
-    TSR_TRY(choose_sampling(e, o, n, &spec.sampling));
-    spec.n_top = o->max_new_tokens == 0 ? (int32_t)o->top : 0;
-    spec.prompt_logprobs = o->score;
-    spec.eos_ids = e->generation.eos_ids;
-    spec.n_eos = e->generation.n_eos;
-    spec.ignore_eos = o->ignore_eos;
+    if (o->classify)
+        engine_classify_spec(e, &spec);
+    else
+        TSR_TRY(generate_spec(e, o, &spec));
     TSR_TRY(tsr_request_create(&spec, &e->limits, &r->request));
     r->request->user = r;
     return TSR_OK;
@@ -109,6 +120,7 @@ static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_reque
 
 static tsr_status fill_request(tsr_engine *e, engine_request *r, const tsr_request_options *o)
 {
+    TSR_TRY(tsr_task_check(e->model->task, o->classify, e->options.model));
     r->on_text = o->on_text;
     r->user = o->user;
     TSR_TRY(tsr_text_init(&r->text, TSR_TEXT_NO_CAP));
@@ -248,6 +260,7 @@ static tsr_status update(tsr_engine *e, engine_request *r)
 {
     TSR_TRY(add_text(e, r));
     TSR_TRY(keep_top(r));
+    TSR_TRY(engine_classify_finish(e, r));
     if (r->request->state == TSR_REQUEST_FINISHED && r->ended == 0) r->ended = tsr_now();
     return TSR_OK;
 }
@@ -293,7 +306,10 @@ tsr_status tsr_engine_result(const tsr_engine *e, int64_t id, tsr_result *out)
                         .prompt_logprobs = q->prompt_logprobs,
                         .top_ids = r->top_ids,
                         .top_logprobs = r->top_logprobs,
-                        .n_top = r->n_top};
+                        .n_top = r->n_top,
+                        .logits = q->outputs,
+                        .scores = r->scores,
+                        .n_label_rows = r->scores ? q->n_outputs : 0};
     out->first_token_seconds = r->first_token > 0 ? r->first_token - r->submitted : 0;
     out->seconds = r->ended > 0 ? r->ended - r->submitted : 0;
     return TSR_OK;

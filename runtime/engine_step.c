@@ -37,7 +37,10 @@ static tsr_status execute(tsr_engine *e, const tsr_sample_result **results, int3
     TSR_TRY(tsr_step_builder_build(e->builder, e->record, e->slots, &step, &rows));
     TSR_TRY(tsr_executor_run(e->executor, step));
     const float *logits = tsr_executor_output(e->executor, &ld, &cols);
-    TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, results));
+    if (e->row_outputs)
+        TSR_TRY(tsr_row_outputs_run(e->row_outputs, logits, ld, step->n_rows, results));
+    else
+        TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, results));
     *n_results = step->n_rows;
     tsr_slot_table_results(e->slots, *results, *n_results);
     return TSR_OK;

@@ -71,7 +71,10 @@ static tsr_status check_length(const tsr_request_spec *spec, const tsr_step_limi
                         "%d prompt tokens + %d new tokens = %lld, but the context is %d tokens",
                         spec->n_prompt, spec->max_new_tokens, (long long)length, max_context);
     TSR_TRY(check_prefix(spec, limits));
-    if (spec->max_new_tokens == 0 && !spec->prompt_logprobs && spec->n_top == 0)
+    bool scores = spec->max_new_tokens > 0 || spec->prompt_logprobs || spec->n_top > 0;
+    if (scores && spec->outputs != TSR_OUTPUTS_NONE)
+        return tsr_fail(TSR_ERR_INTERNAL, "rows of outputs are asked for beside tokens");
+    if (!scores && spec->outputs == TSR_OUTPUTS_NONE)
         return tsr_fail(TSR_ERR_USAGE, "nothing is asked for: no new tokens and no log-probabilities");
     return TSR_OK;
 }
@@ -119,6 +122,11 @@ static tsr_status make_outputs(tsr_request *r)
     r->generated = p;
     TSR_TRY(tsr_calloc(r->spec.max_new_tokens, sizeof *r->logprobs, "the output of a request", &p));
     r->logprobs = p;
+    if (r->spec.outputs != TSR_OUTPUTS_NONE) {
+        int64_t rows = r->spec.outputs == TSR_OUTPUTS_EVERY ? r->spec.n_prompt : 1;
+        TSR_TRY(tsr_calloc(rows * r->spec.output_cols, sizeof *r->outputs, "the output of a request", &p));
+        r->outputs = p;
+    }
     if (!r->spec.prompt_logprobs) return TSR_OK;
     TSR_TRY(tsr_calloc(r->spec.n_prompt, sizeof *r->prompt_logprobs, "the scores of a prompt", &p));
     r->prompt_logprobs = p;
@@ -158,6 +166,7 @@ void tsr_request_destroy(tsr_request **request)
     tsr_free(r->top);
     tsr_free(r->prompt_top);
     tsr_free(r->final_top);
+    tsr_free(r->outputs);
     tsr_free(r);
     *request = NULL;
 }

@@ -9,6 +9,8 @@
  *   generate  max_new_tokens > 0: tokens are chosen one after another until an end
  *   score     prompt_logprobs: the log-probability of each prompt token given those before it. With
  *             max_new_tokens = 0 the row after the last prompt token still gives its n_top best tokens.
+ * and one that stands alone, of models whose rows are not about tokens:
+ *   outputs   the output of the last prompt token's row, or of every row, as it is
  *
  * How it ends (tsr_finish, tessera.h). EOS: an id of eos_ids was chosen; STOP: one of stop_ids, or a stop
  * string that the caller found in the text; LENGTH: max_new_tokens; ERROR: its logits were not numbers.
@@ -25,6 +27,8 @@
 
 enum { TSR_MAX_STOP_IDS = 256 }; /* most eos_ids, and most stop_ids */
 
+typedef enum tsr_output_rows { TSR_OUTPUTS_NONE, TSR_OUTPUTS_LAST, TSR_OUTPUTS_EVERY } tsr_output_rows;
+
 typedef struct tsr_request_spec {
     const int32_t *prompt; /* [n_prompt] */
     int32_t n_prompt;
@@ -40,6 +44,8 @@ typedef struct tsr_request_spec {
     bool ignore_eos;         /* go on past eos_ids; stop_ids still count */
     const int32_t *stop_ids; /* [n_stop] */
     int32_t n_stop;
+    tsr_output_rows outputs; /* rows of outputs to keep, of `output_cols` values each */
+    int32_t output_cols;
 } tsr_request_spec;
 
 #define TSR_REQUEST_DEFAULTS ((tsr_request_spec){.max_new_tokens = 16, .sampling = TSR_SAMPLING_GREEDY})
@@ -72,6 +78,8 @@ typedef struct tsr_request {
      * [n_scored][n_prompt_top], nothing at 0; after a prompt from which nothing is generated [n_top].
      * Short lists are padded with id -1. NULL until the first is there. */
     tsr_token_logprob *top, *prompt_top, *final_top;
+    int32_t n_outputs;
+    float *outputs; /* [n_outputs][output_cols], in the order of the prompt's tokens; NULL if not asked */
 
     /* The scheduler's. */
     int32_t n_computed; /* tokens of prompt and generated that are in the cache */

@@ -83,7 +83,7 @@ tsr_status tsr_sampling_check(const tsr_sampling *s)
 
 static tsr_status check_row(const tsr_sampler *s, const tsr_sample_row *row)
 {
-    if ((unsigned)row->kind >= TSR_ROW_KIND_COUNT || row->n_top < 0 || row->n_top > TSR_MAX_TOP)
+    if ((unsigned)row->kind >= TSR_ROW_OUTPUTS || row->n_top < 0 || row->n_top > TSR_MAX_TOP)
         return tsr_fail(TSR_ERR_INTERNAL, "output row of kind %d with a list of %d", (int)row->kind,
                         row->n_top);
     bool targeted = row->kind == TSR_ROW_SCORE || (row->kind == TSR_ROW_SAMPLE && row->forced);

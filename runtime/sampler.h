@@ -71,7 +71,13 @@ typedef struct tsr_gather {
     tsr_status (*all_gather)(void *ctx, const void *in, int64_t bytes, void *out);
 } tsr_gather;
 
-typedef enum tsr_row_kind { TSR_ROW_SAMPLE, TSR_ROW_SCORE, TSR_ROW_TOP, TSR_ROW_KIND_COUNT } tsr_row_kind;
+typedef enum tsr_row_kind {
+    TSR_ROW_SAMPLE,
+    TSR_ROW_SCORE,
+    TSR_ROW_TOP,
+    TSR_ROW_OUTPUTS, /* the values of the row themselves: no matter of the sampler's, see row_outputs.h */
+    TSR_ROW_KIND_COUNT
+} tsr_row_kind;
 
 /* What is wanted of one row of logits. Equal on every rank. */
 typedef struct tsr_sample_row {
@@ -98,6 +104,7 @@ typedef struct tsr_sample_result {
     int32_t n_top;                /* as asked for, less where fewer ids have a finite logit */
     bool failed;                  /* the logits were not numbers */
     const tsr_token_logprob *top; /* [n_top] best first, equal ones by id; valid until the next run */
+    const float *outputs;         /* OUTPUTS: the row, else NULL */
 } tsr_sample_result;
 
 typedef struct tsr_sampler tsr_sampler;

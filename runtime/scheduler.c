@@ -197,6 +197,12 @@ bool tsr_scheduler_idle(const tsr_scheduler *s)
 
 /* ---- Planning ---- */
 
+/* Whether each prompt token needs a row, and not the last one alone. */
+static bool wants_every_row(const tsr_request *r)
+{
+    return r->spec.prompt_logprobs || r->spec.outputs == TSR_OUTPUTS_EVERY;
+}
+
 static bool reads_prompt(const tsr_request *r)
 {
     return r->n_computed < r->spec.n_prompt;
@@ -208,20 +214,27 @@ static int32_t chunk_tokens(const tsr_scheduler *s, const tsr_request *r, const 
 {
     int32_t left = r->spec.n_prompt - r->n_computed, rows = s->limits.max_rows - record->n_rows;
     int32_t n = (int32_t)tsr_min(left, s->limits.max_tokens - record->n_tokens);
-    if (r->spec.prompt_logprobs)
+    if (wants_every_row(r))
         n = (int32_t)tsr_min(n, rows);
     else if (n == left && rows == 0)
         n--;
     return r->n_computed + n < r->spec.prefix_length ? 0 : n; /* a prefix is read whole */
 }
 
+static tsr_row_kind kind_of_row(const tsr_request *r, bool last)
+{
+    if (r->spec.outputs != TSR_OUTPUTS_NONE) return TSR_ROW_OUTPUTS;
+    if (!last) return TSR_ROW_SCORE;
+    return r->spec.max_new_tokens > 0 ? TSR_ROW_SAMPLE : TSR_ROW_TOP;
+}
+
 static void plan_row(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, int32_t position)
 {
-    bool last = position >= r->spec.n_prompt - 1;
-    tsr_row_kind kind = !last ? TSR_ROW_SCORE : r->spec.max_new_tokens > 0 ? TSR_ROW_SAMPLE : TSR_ROW_TOP;
+    tsr_row_kind kind = kind_of_row(r, position >= r->spec.n_prompt - 1);
+    int32_t target = kind == TSR_ROW_SCORE ? r->spec.prompt[position + 1] : 0;
     s->rows[record->n_rows] = (planned_row){r, kind, position};
-    record->rows[record->n_rows++] = (tsr_record_row){record->n_tokens, record->n_sequences, (int32_t)kind,
-                                                      last ? 0 : r->spec.prompt[position + 1]};
+    record->rows[record->n_rows++] =
+        (tsr_record_row){record->n_tokens, record->n_sequences, (int32_t)kind, target};
 }
 
 static int32_t plan_pages(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, int32_t n_tokens)
@@ -242,7 +255,7 @@ static void plan_tokens(tsr_scheduler *s, tsr_request *r, tsr_step_record *recor
     int32_t n_prompt = r->spec.n_prompt;
     for (int32_t i = 0; i < n; i++) {
         int32_t position = r->n_computed + i;
-        if (position >= n_prompt - 1 || r->spec.prompt_logprobs) plan_row(s, r, record, position);
+        if (position >= n_prompt - 1 || wants_every_row(r)) plan_row(s, r, record, position);
         record->ids[record->n_tokens++] =
             position < n_prompt ? r->spec.prompt[position] : r->generated[position - n_prompt];
     }
@@ -373,6 +386,13 @@ static tsr_status take_token(tsr_request *r, const tsr_sample_result *result, ts
     return TSR_OK;
 }
 
+static tsr_finish take_outputs(tsr_request *r, int32_t position, const tsr_sample_result *result)
+{
+    size_t cols = (size_t)r->spec.output_cols;
+    memcpy(r->outputs + (size_t)r->n_outputs++ * cols, result->outputs, cols * sizeof *r->outputs);
+    return position == r->spec.n_prompt - 1 ? TSR_FINISH_LENGTH : TSR_FINISH_NONE;
+}
+
 static tsr_finish take_result(tsr_scheduler *s, const planned_row *row, const tsr_sample_result *result)
 {
     tsr_request *r = row->request;
@@ -380,6 +400,7 @@ static tsr_finish take_result(tsr_scheduler *s, const planned_row *row, const ts
     tsr_status status = TSR_OK;
     int64_t capacity = 0;
     if (result->failed) return TSR_FINISH_ERROR;
+    if (row->kind == TSR_ROW_OUTPUTS) return take_outputs(r, row->position, result);
     if (row->kind == TSR_ROW_SCORE) {
         status = take_score(r, row->position, result);
     } else if (row->kind == TSR_ROW_TOP) {

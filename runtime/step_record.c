@@ -250,7 +250,7 @@ static tsr_status check_rows(const tsr_step_record *r, const tsr_step_limits *l)
         while (end <= row->token) end += r->sequences[++sequence].n_tokens;
         if (row->sequence != sequence) return bad("row of sequence", row->sequence);
         if (!within(row->kind, 0, TSR_ROW_KIND_COUNT - 1)) return bad("kind of row", row->kind);
-        if (row->kind != TSR_ROW_SCORE && row->token != end - 1)
+        if (row->kind != TSR_ROW_SCORE && row->kind != TSR_ROW_OUTPUTS && row->token != end - 1)
             return bad("sampled row of token", row->token);
         int64_t most = row->kind == TSR_ROW_SCORE ? l->vocabulary - 1 : 0;
         if (!within(row->target, 0, most)) return bad("target", row->target);

@@ -30,7 +30,7 @@
 
 #include <stdint.h>
 
-enum { TSR_RECORD_INLINE = 4096, TSR_RECORD_VERSION = 1 };
+enum { TSR_RECORD_INLINE = 4096, TSR_RECORD_VERSION = 2 };
 #define TSR_RECORD_MAGIC UINT32_C(0x54535231) /* "TSR1" */
 
 typedef enum tsr_record_kind {

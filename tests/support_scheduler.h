@@ -127,7 +127,7 @@ static inline void rank_run(rank *r)
         digest d = row_digest(r, step, step->rows[i], row);
         int32_t id = row->kind == TSR_ROW_SCORE ? row->target : digest_id(d, r->limits.vocabulary);
         fake_top(d, row->n_top, r->limits.vocabulary, top);
-        r->results[i] = (tsr_sample_result){id, digest_logprob(d, id), row->n_top, false, top};
+        r->results[i] = (tsr_sample_result){id, digest_logprob(d, id), row->n_top, false, top, NULL};
     }
     tsr_slot_table_results(r->slots, r->results, step->n_rows);
 }

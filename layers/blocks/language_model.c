@@ -28,25 +28,27 @@ void tsr_sinusoid_row(int64_t row, int64_t cols, float *out)
     if (cols % 2) out[cols - 1] = 0;
 }
 
-tsr_status tsr_head_load(tsr_model *m, tsr_weight tied, const char *name, int64_t vocabulary, int64_t hidden,
-                         unsigned flags, tsr_projection *out)
+static tsr_status load_head(tsr_model *m, const tsr_head_block *h, int64_t width, tsr_projection *out)
 {
-    if (tied == TSR_NONE) return tsr_projection_load(m, "", name, vocabulary, hidden, flags, out);
-    *out = (tsr_projection){tied, TSR_NONE};
-    return flags & TSR_BIAS ? tsr_model_vector(m, &out->b, vocabulary, "%s.bias", name) : TSR_OK;
+    if (m->task != TSR_TASK_TEXT_GENERATION)
+        return tsr_projection_load(m, "", m->classifier.tensor, m->classifier.labels, width,
+                                   m->classifier.bias ? TSR_BIAS : 0, out);
+    if (h->tied != TSR_NONE) {
+        *out = (tsr_projection){h->tied, TSR_NONE};
+        return h->flags & TSR_BIAS ? tsr_model_vector(m, &out->b, m->vocabulary, "%s.bias", h->name) : TSR_OK;
+    }
+    TSR_TRY(tsr_projection_load(m, "", h->name, m->vocabulary, width, h->flags, out));
+    m->weights[out->w].unit_rows = h->unit_rows;
+    return TSR_OK;
 }
 
-tsr_status tsr_projected_head(tsr_graph *g, tsr_value x, const tsr_norm_weights *norm,
-                              const tsr_projection *project, const tsr_projection *head)
+tsr_status tsr_model_head(tsr_graph *g, tsr_value x, const tsr_head_block *h)
 {
+    tsr_projection head;
     g->current_layer = TSR_NONE;
     TSR_TRY(tsr_graph_select_rows(g, x, &x));
-    if (norm) TSR_TRY(tsr_normalize(g, x, norm, &x));
-    if (project) TSR_TRY(tsr_project(g, x, project, &x));
-    return tsr_project(g, x, head, &g->output);
-}
-
-tsr_status tsr_lm_head(tsr_graph *g, tsr_value x, const tsr_norm_weights *norm, const tsr_projection *head)
-{
-    return tsr_projected_head(g, x, norm, NULL, head);
+    if (h->norm) TSR_TRY(tsr_normalize(g, x, h->norm, &x));
+    if (h->project) TSR_TRY(tsr_project(g, x, h->project, &x));
+    TSR_TRY(load_head(g->model, h, g->values[x].cols, &head));
+    return tsr_project(g, x, &head, &g->output);
 }

@@ -1,4 +1,4 @@
-/* language_model.h: what stands below and above the layers of a language model: embeddings and head.
+/* language_model.h: what stands below and above the layers of a language model: embeddings and heads.
  *
  * Errors as in layers/graph.h. Local.
  */
@@ -23,15 +23,19 @@ tsr_status tsr_embed_tokens(tsr_graph *g, const tsr_embedding_block *e, tsr_valu
  * cos(r f_i), f_i = 10000^(-i / (half - 1)); the last of an odd number of columns is 0. */
 void tsr_sinusoid_row(int64_t row, int64_t cols, float *out);
 
-/* The head's weights: those of the tensor `name`, or the word embedding `tied` itself, stored once, unless that is
- * TSR_NONE; and `name`.bias [vocabulary] if the flags say so. */
-tsr_status tsr_head_load(tsr_model *m, tsr_weight tied, const char *name, int64_t vocabulary, int64_t hidden,
-                         unsigned flags, tsr_projection *out);
+/* What stands above the layers: a language model's head or, if the model classifies (model->task), the classifier
+ * in its place. The selected rows alone are normed, projected and become the graph's output: logits [R, vocabulary],
+ * or [R, labels]. */
+typedef struct tsr_head_block {
+    const tsr_norm_weights *norm;  /* NULL: no final norm */
+    const tsr_projection *project; /* of the rows, in front of the head; NULL: none */
+    const char *name;              /* of the language model's head, "lm_head": NAME.weight [vocabulary, E] */
+    tsr_weight tied; /* the word embedding that stands in for NAME.weight, stored once; or TSR_NONE */
+    unsigned flags;  /* TSR_BIAS: there is NAME.bias [vocabulary], tied or not */
+    bool unit_rows;  /* the rows of NAME.weight are brought to length 1; not of a tied one */
+} tsr_head_block;
 
-/* Selects the wanted rows, norms them alone (`norm` may be NULL: no final norm), projects them (`project` NULL: not)
- * and makes them the graph's output: logits [R, vocabulary]. */
-tsr_status tsr_projected_head(tsr_graph *g, tsr_value x, const tsr_norm_weights *norm,
-                              const tsr_projection *project, const tsr_projection *head);
-tsr_status tsr_lm_head(tsr_graph *g, tsr_value x, const tsr_norm_weights *norm, const tsr_projection *head);
+/* Ends a graph whose last layer gave x. model->vocabulary has been set. */
+tsr_status tsr_model_head(tsr_graph *g, tsr_value x, const tsr_head_block *head);
 
 #endif

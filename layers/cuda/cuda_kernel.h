@@ -43,6 +43,7 @@ typedef struct tsr_cuda_counts {
 /* One sequence of a step; as tsr_step_sequence, with its pages as an index into step->pages. */
 typedef struct tsr_cuda_sequence {
     int32_t first_token, n_tokens, position, first_page;
+    int32_t prefix;
 } tsr_cuda_sequence;
 
 typedef struct tsr_cuda_step {
@@ -56,6 +57,7 @@ typedef struct tsr_cuda_step {
     const tsr_cuda_counts *counts;
     const int32_t *ids;                 /* [T] */
     const int32_t *positions;           /* [T] */
+    const int32_t *position_rows[2];    /* [T] each, those of prefix.h */
     const int32_t *sequence;            /* [T] index into sequences */
     const int32_t *rows;                /* [R] token indices, ascending */
     const tsr_cuda_sequence *sequences; /* [S] */

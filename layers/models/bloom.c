@@ -51,7 +51,6 @@ tsr_status tsr_build_bloom(tsr_object config, tsr_model *m)
     bloom_config c;
     tsr_norm_weights embedding_norm, norm;
     tsr_embedding_block e = {.positions = TSR_NONE, .scale = 1, .norm = &embedding_norm};
-    tsr_projection head;
     tsr_graph *g;
     tsr_value x;
     TSR_TRY(read_config(config, &c));
@@ -65,6 +64,6 @@ tsr_status tsr_build_bloom(tsr_object config, tsr_model *m)
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < c.layers; i++) TSR_TRY(layer(g, &c, i, &x));
     TSR_TRY(tsr_norm_load(m, "transformer.", "ln_f", c.hidden, TSR_NORM_LAYER, c.eps, TSR_BIAS, &norm));
-    TSR_TRY(tsr_head_load(m, c.tied ? e.words : TSR_NONE, "lm_head", c.vocabulary, c.hidden, 0, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_model_head(
+        g, x, &(tsr_head_block){.norm = &norm, .name = "lm_head", .tied = c.tied ? e.words : TSR_NONE});
 }

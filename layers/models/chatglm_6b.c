@@ -151,7 +151,6 @@ static tsr_status layer(tsr_graph *g, const chatglm_6b_config *c, int index, tsr
 static tsr_status decode_graph(tsr_model *m, const chatglm_6b_config *c)
 {
     tsr_embedding_block e = {.positions = TSR_NONE, .scale = 1};
-    tsr_projection head;
     tsr_norm_weights norm;
     tsr_graph *g;
     tsr_value x;
@@ -161,11 +160,8 @@ static tsr_status decode_graph(tsr_model *m, const chatglm_6b_config *c)
     for (int i = 0; i < c->layers; i++) TSR_TRY(layer(g, c, i, &x));
     TSR_TRY(tsr_norm_load(m, "transformer.", "final_layernorm", c->hidden, TSR_NORM_LAYER, c->eps, TSR_BIAS,
                           &norm));
-    if (c->tied)
-        head = (tsr_projection){e.words, TSR_NONE};
-    else
-        TSR_TRY(tsr_projection_load(m, "", "lm_head", c->vocabulary, c->hidden, 0, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_model_head(
+        g, x, &(tsr_head_block){.norm = &norm, .name = "lm_head", .tied = c->tied ? e.words : TSR_NONE});
 }
 
 tsr_status tsr_build_chatglm_6b(tsr_object config, tsr_model *m)

@@ -108,7 +108,6 @@ static tsr_status layer(tsr_graph *g, const falcon_config *c, int index, tsr_val
 static tsr_status decode_graph(tsr_model *m, const falcon_config *c)
 {
     tsr_embedding_block e = {.positions = TSR_NONE, .scale = 1};
-    tsr_projection head;
     tsr_norm_weights norm;
     tsr_graph *g;
     tsr_value x;
@@ -117,8 +116,8 @@ static tsr_status decode_graph(tsr_model *m, const falcon_config *c)
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < c->layers; i++) TSR_TRY(layer(g, c, i, &x));
     TSR_TRY(tsr_norm_load(m, "transformer.", "ln_f", c->hidden, TSR_NORM_LAYER, c->eps, TSR_BIAS, &norm));
-    TSR_TRY(tsr_head_load(m, c->tied ? e.words : TSR_NONE, "lm_head", c->vocabulary, c->hidden, 0, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_model_head(
+        g, x, &(tsr_head_block){.norm = &norm, .name = "lm_head", .tied = c->tied ? e.words : TSR_NONE});
 }
 
 /* `grouped`: what the config leaves open about the architecture. */

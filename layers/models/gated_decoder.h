@@ -1,5 +1,5 @@
-/* gated_decoder.h: what families with pre-norm layers and a gated MLP share beside their names: a stack of such
- * layers under a final norm and a head.
+/* gated_decoder.h: what families with a gated MLP share beside their names: a stack of layers in any order of norms,
+ * under a final norm and a head.
  *
  * A family's file reads its config, fills in a tsr_gated_decoder and says through `load` how attention and MLP of
  * a layer lie in the checkpoint. Errors as in layers/graph.h. Local.
@@ -12,6 +12,7 @@
 
 typedef struct tsr_gated_decoder {
     int64_t vocabulary, hidden, layers;
+    tsr_layer_order order;   /* 0: TSR_LAYER_PRE */
     tsr_norm_kind norm_kind; /* TSR_NORM_LAYER: with biases */
     float eps;
     bool tied;
@@ -19,7 +20,7 @@ typedef struct tsr_gated_decoder {
     bool unit_head;          /* rows of the head are brought to length 1 */
     const char *embedding;   /* "model.embed_tokens" */
     const char *layer_scope; /* "model.layers." + index + "." + ... */
-    const char *norm[4];     /* within a layer: "input_layernorm"; the last two make it a SANDWICH */
+    const char *norm[4];     /* within a layer: "input_layernorm"; as many as the order has */
     const char *final_norm;  /* "model.norm"; NULL: none */
     const char *head;        /* "lm_head" */
     const void *config;      /* for `load` */

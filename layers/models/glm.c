@@ -31,6 +31,7 @@ static tsr_status read_config(tsr_object config, tsr_model *m, glm_config *c)
     TSR_TRY(tsr_object_bool(config, "tie_word_embeddings", false, &c->tied));
     TSR_TRY(tsr_config_rotary_fraction(config, "partial_rotary_factor", 0.5, &rotated));
     m->vocabulary = c->vocabulary;
+    m->classifier.pad_id = 151329;
     int64_t dims = (int64_t)((double)c->head_dim * rotated);
     return tsr_config_rope(config, m, dims, c->head_dim, "rope_theta", &c->rope);
 }
@@ -74,6 +75,7 @@ static tsr_status build(tsr_object config, tsr_model *m, bool sandwich)
                            .config = &c,
                            .load = load_layer};
     if (sandwich) {
+        d.order = TSR_LAYER_SANDWICH;
         d.norm[2] = "post_self_attn_layernorm";
         d.norm[3] = "post_mlp_layernorm";
     }

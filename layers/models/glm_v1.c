@@ -112,5 +112,5 @@ tsr_status tsr_build_glm_v1(tsr_object config, tsr_model *m)
     for (int i = 0; i < c.layers; i++) TSR_TRY(layer(g, &c, i, &x));
     TSR_TRY(tsr_norm_load(m, "glm.transformer.", "final_layernorm", c.hidden, TSR_NORM_LAYER, EPSILON,
                           TSR_BIAS, &norm));
-    return tsr_lm_head(g, x, &norm, &(tsr_projection){words, TSR_NONE});
+    return tsr_model_head(g, x, &(tsr_head_block){.norm = &norm, .tied = words});
 }

@@ -73,7 +73,6 @@ static tsr_status layer(tsr_graph *g, const gpt2_config *c, int index, tsr_value
 static tsr_status decode_graph(tsr_model *m, const gpt2_config *c)
 {
     tsr_embedding_block e = {.scale = 1};
-    tsr_projection head;
     tsr_norm_weights norm;
     tsr_graph *g;
     tsr_value x;
@@ -83,11 +82,8 @@ static tsr_status decode_graph(tsr_model *m, const gpt2_config *c)
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < c->layers; i++) TSR_TRY(layer(g, c, i, &x));
     TSR_TRY(tsr_norm_load(m, "transformer.", "ln_f", c->hidden, TSR_NORM_LAYER, c->eps, TSR_BIAS, &norm));
-    if (c->tied)
-        head = (tsr_projection){e.words, TSR_NONE};
-    else
-        TSR_TRY(tsr_projection_load(m, "", "lm_head", c->vocabulary, c->hidden, 0, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_model_head(
+        g, x, &(tsr_head_block){.norm = &norm, .name = "lm_head", .tied = c->tied ? e.words : TSR_NONE});
 }
 
 tsr_status tsr_build_gpt2(tsr_object config, tsr_model *m)

@@ -77,7 +77,6 @@ static tsr_status layer(tsr_graph *g, const gpt_neox_config *c, int index, tsr_v
 static tsr_status decode_graph(tsr_model *m, const gpt_neox_config *c)
 {
     tsr_embedding_block e = {.positions = TSR_NONE, .scale = 1};
-    tsr_projection head;
     tsr_norm_weights norm;
     tsr_graph *g;
     tsr_value x;
@@ -87,11 +86,8 @@ static tsr_status decode_graph(tsr_model *m, const gpt_neox_config *c)
     for (int i = 0; i < c->layers; i++) TSR_TRY(layer(g, c, i, &x));
     TSR_TRY(tsr_norm_load(m, "gpt_neox.", "final_layer_norm", c->hidden, TSR_NORM_LAYER, c->eps, TSR_BIAS,
                           &norm));
-    if (c->tied)
-        head = (tsr_projection){e.words, TSR_NONE};
-    else
-        TSR_TRY(tsr_projection_load(m, "", "embed_out", c->vocabulary, c->hidden, 0, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_model_head(
+        g, x, &(tsr_head_block){.norm = &norm, .name = "embed_out", .tied = c->tied ? e.words : TSR_NONE});
 }
 
 tsr_status tsr_build_gpt_neox(tsr_object config, tsr_model *m)

@@ -76,7 +76,6 @@ static tsr_status build(tsr_object config, tsr_model *m, bool sharded)
 {
     gptj_config c = {.sharded = sharded};
     tsr_embedding_block e = {.positions = TSR_NONE, .scale = 1};
-    tsr_projection head;
     tsr_norm_weights norm;
     tsr_graph *g;
     tsr_value x;
@@ -89,9 +88,10 @@ static tsr_status build(tsr_object config, tsr_model *m, bool sharded)
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < c.layers; i++) TSR_TRY(layer(g, &c, i, &x));
     TSR_TRY(tsr_norm_load(m, "transformer.", "ln_f", c.hidden, TSR_NORM_LAYER, c.eps, TSR_BIAS, &norm));
-    TSR_TRY(
-        tsr_head_load(m, c.tied ? e.words : TSR_NONE, "lm_head", c.vocabulary, c.hidden, TSR_BIAS, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_model_head(
+        g, x,
+        &(tsr_head_block){
+            .norm = &norm, .name = "lm_head", .tied = c.tied ? e.words : TSR_NONE, .flags = TSR_BIAS});
 }
 
 tsr_status tsr_build_gptj(tsr_object config, tsr_model *m)

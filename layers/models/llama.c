@@ -96,7 +96,6 @@ static tsr_status layer(tsr_graph *g, const llama_config *c, int index, tsr_valu
 static tsr_status decode_graph(tsr_model *m, const llama_config *c)
 {
     tsr_embedding_block e = {.positions = TSR_NONE, .scale = 1};
-    tsr_projection head;
     tsr_norm_weights norm;
     tsr_graph *g;
     tsr_value x;
@@ -105,11 +104,8 @@ static tsr_status decode_graph(tsr_model *m, const llama_config *c)
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < c->layers; i++) TSR_TRY(layer(g, c, i, &x));
     TSR_TRY(tsr_norm_load(m, "model.", "norm", c->hidden, TSR_NORM_RMS, c->eps, 0, &norm));
-    if (c->tied)
-        head = (tsr_projection){e.words, TSR_NONE};
-    else
-        TSR_TRY(tsr_projection_load(m, "", "lm_head", c->vocabulary, c->hidden, 0, &head));
-    return tsr_lm_head(g, x, &norm, &head);
+    return tsr_model_head(
+        g, x, &(tsr_head_block){.norm = &norm, .name = "lm_head", .tied = c->tied ? e.words : TSR_NONE});
 }
 
 static tsr_status build(tsr_object config, tsr_model *m, llama_config *c)

@@ -58,7 +58,6 @@ tsr_status tsr_build_openai_gpt(tsr_object config, tsr_model *m)
 {
     openai_gpt_config c;
     tsr_embedding_block e = {.scale = 1};
-    tsr_projection head;
     tsr_graph *g;
     tsr_value x;
     TSR_TRY(read_config(config, &c));
@@ -70,6 +69,5 @@ tsr_status tsr_build_openai_gpt(tsr_object config, tsr_model *m)
     TSR_TRY(tsr_model_matrix(m, &e.positions, c.positions, c.hidden, "transformer.positions_embed.weight"));
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < c.layers; i++) TSR_TRY(layer(g, &c, i, &x));
-    TSR_TRY(tsr_head_load(m, c.tied ? e.words : TSR_NONE, "lm_head", c.vocabulary, c.hidden, 0, &head));
-    return tsr_lm_head(g, x, NULL, &head);
+    return tsr_model_head(g, x, &(tsr_head_block){.name = "lm_head", .tied = c.tied ? e.words : TSR_NONE});
 }

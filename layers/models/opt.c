@@ -56,7 +56,7 @@ static tsr_status layer(tsr_graph *g, const opt_config *c, int index, tsr_value 
 static tsr_status decode_graph(tsr_model *m, const opt_config *c, tsr_embedding_block e,
                                const char *final_norm)
 {
-    tsr_projection in, out, head;
+    tsr_projection in, out;
     tsr_norm_weights norm;
     tsr_graph *g;
     tsr_value x;
@@ -73,8 +73,11 @@ static tsr_status decode_graph(tsr_model *m, const opt_config *c, tsr_embedding_
     TSR_TRY(tsr_embed_tokens(g, &e, &x));
     for (int i = 0; i < c->layers; i++) TSR_TRY(layer(g, c, i, &x));
     if (c->final_norm) TSR_TRY(load_norm(m, c, c->scope, final_norm, &norm));
-    TSR_TRY(tsr_head_load(m, c->tied ? e.words : TSR_NONE, "lm_head", c->vocabulary, c->width, 0, &head));
-    return tsr_projected_head(g, x, c->final_norm ? &norm : NULL, narrow ? &out : NULL, &head);
+    return tsr_model_head(g, x,
+                          &(tsr_head_block){.norm = c->final_norm ? &norm : NULL,
+                                            .project = narrow ? &out : NULL,
+                                            .name = "lm_head",
+                                            .tied = c->tied ? e.words : TSR_NONE});
 }
 
 static void describe(tsr_model *m, const opt_config *c)
@@ -111,6 +114,7 @@ tsr_status tsr_build_opt(tsr_object config, tsr_model *m)
     tsr_embedding_block e = {0};
     TSR_TRY(read_opt(config, &c));
     describe(m, &c);
+    m->classifier.pad_id = 1;
     TSR_TRY(tsr_model_matrix(m, &e.positions, c.positions + POSITION_OFFSET, c.hidden,
                              "%sembed_positions.weight", c.scope));
     return decode_graph(m, &c, e, "final_layer_norm");

@@ -71,22 +71,6 @@ static void bind(const cuda_executor *e, const tsr_node *n, tsr_cuda_call *c)
     if (n->op == TSR_OP_ATTENTION) c->cache = &e->cache[n->attrs.attention.layer];
 }
 
-/* What the CPU can do and the kernels here cannot yet. */
-static tsr_status check_node(const tsr_model *m, const tsr_node *n)
-{
-    const char *what = NULL;
-    if (n->op == TSR_OP_ATTENTION && n->attrs.attention.alibi != 0) what = "ALiBi";
-    if (n->op == TSR_OP_EMBED && n->attrs.embed.index != TSR_EMBED_IDS &&
-        n->attrs.embed.index != TSR_EMBED_POSITIONS)
-        what = "two rows of positions";
-    if (m->prefix.enabled) what = "prefixes read in both directions";
-    if (!tsr_cuda_kernels[n->op]) what = tsr_op_table[n->op].name;
-    if (!what) return TSR_OK;
-    return tsr_fail(TSR_ERR_USAGE,
-                    "models of type \"%s\" run on CPUs only so far (--device cpu): no CUDA kernel for %s",
-                    m->family, what);
-}
-
 static tsr_status bind_all(cuda_executor *e)
 {
     void *p;
@@ -94,7 +78,6 @@ static tsr_status bind_all(cuda_executor *e)
     TSR_TRY(tsr_calloc(e->n_calls, sizeof(tsr_cuda_call), "the program", &p));
     e->calls = p;
     for (int64_t i = 0; i < e->n_calls; i++) {
-        TSR_TRY(check_node(e->model, &e->graph->nodes[i]));
         bind(e, &e->graph->nodes[i], &e->calls[i]);
         e->workspace_bytes =
             tsr_max(e->workspace_bytes, tsr_cuda_workspace_bytes(&e->calls[i], e->options.max_tokens,
@@ -173,8 +156,8 @@ static tsr_status build(cuda_executor *e)
     TSR_TRY(prepare(e));
     TSR_TRY(make_buffers(e));
     TSR_TRY(make_cache(e));
-    TSR_TRY(tsr_cuda_weights_load(e->model, o->source, o->dtype, o->seed, o->pool, e->gpu->info.device,
-                                  &e->weights));
+    TSR_TRY(tsr_cuda_weights_load(e->model, o->source, o->cache, o->dtype, o->seed, o->pool,
+                                  e->gpu->info.device, &e->weights));
     for (int64_t i = 0; i < e->n_calls; i++) {
         bind(e, &e->graph->nodes[i], &e->calls[i]);
         e->calls[i].workspace = e->workspace;

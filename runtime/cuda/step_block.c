@@ -18,7 +18,7 @@ struct tsr_step_block {
 
 /* Byte offsets of the arrays. */
 typedef struct block_layout {
-    int64_t counts, ids, positions, sequence, rows, sequences, rope[MAX_ROPES], pages;
+    int64_t counts, ids, positions, position_rows[2], sequence, rows, sequences, rope[MAX_ROPES], pages;
 } block_layout;
 
 static int64_t take(int64_t *at, int64_t bytes)
@@ -35,6 +35,7 @@ static block_layout lay_out(const tsr_step_block *b, tsr_step_bounds n)
     l.counts = take(&at, sizeof(tsr_cuda_counts));
     l.ids = take(&at, n.tokens * 4);
     l.positions = take(&at, n.tokens * 4);
+    for (int i = 0; i < 2; i++) l.position_rows[i] = take(&at, n.tokens * 4);
     l.sequence = take(&at, n.tokens * 4);
     l.rows = take(&at, n.rows * 4);
     l.sequences = take(&at, n.sequences * (int64_t)sizeof(tsr_cuda_sequence));
@@ -98,6 +99,7 @@ void tsr_step_block_bind(const tsr_step_block *block, tsr_step_bounds n, tsr_cud
     out->counts = (const tsr_cuda_counts *)(b->device + l.counts);
     out->ids = (const int32_t *)(b->device + l.ids);
     out->positions = (const int32_t *)(b->device + l.positions);
+    for (int i = 0; i < 2; i++) out->position_rows[i] = (const int32_t *)(b->device + l.position_rows[i]);
     out->sequence = (const int32_t *)(b->device + l.sequence);
     out->rows = (const int32_t *)(b->device + l.rows);
     out->sequences = (const tsr_cuda_sequence *)(b->device + l.sequences);
@@ -117,7 +119,7 @@ static int64_t fill_sequences(const tsr_step_block *b, const tsr_step *step, con
         const tsr_step_sequence *s = &step->sequences[i];
         int64_t own = ((int64_t)s->position + s->n_tokens + TSR_PAGE_TOKENS - 1) / TSR_PAGE_TOKENS;
         if (n_pages + own > b->limits.max_pages) return -1;
-        to[i] = (tsr_cuda_sequence){s->first_token, s->n_tokens, s->position, (int32_t)n_pages};
+        to[i] = (tsr_cuda_sequence){s->first_token, s->n_tokens, s->position, (int32_t)n_pages, s->prefix};
         memcpy(pages + n_pages, s->pages, (size_t)own * 4);
         n_pages += own;
     }
@@ -134,6 +136,7 @@ tsr_status tsr_step_block_send(tsr_step_block *b, const tsr_step *step, tsr_step
     memcpy(image + l.counts, &counts, sizeof counts);
     memcpy(image + l.ids, step->ids, tokens);
     memcpy(image + l.positions, step->positions, tokens);
+    for (int i = 0; i < 2; i++) memcpy(image + l.position_rows[i], step->position_rows[i], tokens);
     memcpy(image + l.sequence, step->sequence, tokens);
     memcpy(image + l.rows, step->rows, (size_t)step->n_rows * 4);
     for (int64_t i = 0; i < b->limits.n_ropes; i++)

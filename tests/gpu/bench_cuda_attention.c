@@ -32,9 +32,11 @@ typedef struct bench {
     int layers;
 } bench;
 
+static attention_extras extras;
+
 static void make_bench(bench *b, const attention_sizes *m, const sequence_spec *specs, int n, bool decode)
 {
-    make_attention_step(&b->step, m, specs, n, 0, decode);
+    make_attention_step(&b->step, m, specs, n, 0, decode, false);
     int64_t tokens = b->step.host.n_tokens, cols = (int64_t)(m->heads + 2 * m->kv_heads) * m->head_dim;
     int64_t cache = (int64_t)b->step.n_pages * TSR_PAGE_TOKENS * m->kv_heads * m->head_dim * 2;
     b->layers = (int)(((int64_t)256 << 20) / (2 * cache)) + 1;
@@ -56,6 +58,7 @@ static void make_bench(bench *b, const attention_sizes *m, const sequence_spec *
     b->call.in[2] = (tsr_cuda_operand){qkv + (nq + nk) * 2, cols, nk, TSR_BF16, false};
     b->call.out[0] = (tsr_cuda_operand){random_on_device(tokens * nq * 2), nq, nq, TSR_BF16, false};
     set_attention_attrs(&b->call.attrs, m);
+    set_attention_extras(&b->call.attrs, m, &extras);
     b->call.workspace_bytes =
         tsr_cuda_attention_workspace_bytes(&b->call, tokens, tokens, b->step.device.n_processors);
     b->call.workspace = to_device(NULL, (size_t)b->call.workspace_bytes);
@@ -132,8 +135,11 @@ static void report(const attention_sizes *m, const sequence_spec *specs, int n, 
     free_bench(&b);
 }
 
-int main(void)
+/* With an argument: with biases. */
+int main(int argc, char **argv)
 {
+    (void)argv;
+    if (argc > 1) extras = (attention_extras){.alibi = 1, .alibi_max = 8};
     static const attention_sizes shapes[] = {{32, 32, 128, 128, 1, 0, 0, 0, 128, TSR_ROPE_HALF},
                                              {32, 8, 128, 128, 4, 0, 0, 0, 128, TSR_ROPE_HALF},
                                              {32, 8, 64, 64, 4, 0, 0, 0, 64, TSR_ROPE_HALF}};

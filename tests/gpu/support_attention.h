@@ -15,6 +15,13 @@ typedef struct attention_sizes {
     tsr_rope_style style;
 } attention_sizes;
 
+/* What few models have. */
+typedef struct attention_extras {
+    float alibi, alibi_max;
+    bool alibi_bf16;
+    bool prefixes; /* some sequences begin with tokens that all others see */
+} attention_extras;
+
 typedef struct sequence_spec {
     int cached, tokens;
 } sequence_spec;
@@ -66,10 +73,10 @@ static inline void copy_step_to_device(attention_step *s, const attention_sizes 
     tsr_cuda_sequence *sequences = malloc((size_t)(n + slack) * sizeof *sequences);
     int page = 0;
     for (int i = 0; i < n + slack; i++) {
-        sequences[i] = (tsr_cuda_sequence){GARBAGE, 1, GARBAGE, GARBAGE};
+        sequences[i] = (tsr_cuda_sequence){GARBAGE, 1, GARBAGE, GARBAGE, GARBAGE};
         if (i >= n) continue;
         const tsr_step_sequence *q = &s->sequences[i];
-        sequences[i] = (tsr_cuda_sequence){q->first_token, q->n_tokens, q->position, page};
+        sequences[i] = (tsr_cuda_sequence){q->first_token, q->n_tokens, q->position, page, q->prefix};
         page += pages_of(&(sequence_spec){q->position, q->n_tokens});
     }
     s->on_device[0] = to_device(&counts, sizeof counts);
@@ -86,8 +93,17 @@ static inline void copy_step_to_device(attention_step *s, const attention_sizes 
     s->device.rope = s->tables;
 }
 
+/* Where the prefix of sequence i ends: a prefix is read in one step, so a single token is behind it. */
+static inline int32_t prefix_of(const sequence_spec *s, int i)
+{
+    if (i % 3 == 2) return 0;
+    if (s->tokens == 1) return s->cached * 2 / 3;
+    return i % 3 ? s->cached + s->tokens : s->cached + s->tokens * 2 / 3;
+}
+
 static inline void make_attention_step(attention_step *s, const attention_sizes *m,
-                                       const sequence_spec *specs, int n, int slack, bool decode)
+                                       const sequence_spec *specs, int n, int slack, bool decode,
+                                       bool prefixes)
 {
     memset(s, 0, sizeof *s);
     int tokens = 0;
@@ -105,7 +121,8 @@ static inline void make_attention_step(attention_step *s, const attention_sizes 
         s->sequences[i] = (tsr_step_sequence){.first_token = token,
                                               .n_tokens = specs[i].tokens,
                                               .position = specs[i].cached,
-                                              .pages = s->pages + page};
+                                              .pages = s->pages + page,
+                                              .prefix = prefixes ? prefix_of(&specs[i], i) : 0};
         for (int t = 0; t < specs[i].tokens; t++) s->token_sequence[token++] = i;
         page += pages_of(&specs[i]);
     }
@@ -145,6 +162,14 @@ static inline void set_attention_attrs(tsr_attrs *a, const attention_sizes *m)
     a->attention.rotary_dim = m->rotary_dim;
     a->attention.style = m->style;
     a->attention.rope = 0;
+}
+
+static inline void set_attention_extras(tsr_attrs *a, const attention_sizes *m, const attention_extras *x)
+{
+    a->attention.alibi = x->alibi;
+    a->attention.alibi_max = x->alibi_max;
+    a->attention.alibi_bf16 = x->alibi_bf16;
+    a->attention.model_heads = m->first_head + m->heads;
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* support_ops.h: one op on both backends: values of the host and their copies on the GPU, steps whose bounds exceed their
- * counts, comparison. Host values are float32 rounded to the dtype. */
+ * counts, comparison. Host values are float32 rounded to the dtype. A test program's only argument, "quick", leaves out what
+ * takes long under tools that slow everything down. */
 #ifndef TSR_TESTS_GPU_SUPPORT_OPS_H
 #define TSR_TESTS_GPU_SUPPORT_OPS_H
 
@@ -103,12 +104,12 @@ static inline matrix make_vector(int64_t n, float center)
 
 /* --- Steps --- */
 
-enum { VOCABULARY = 50, GARBAGE_INDEX = 0x3FFFFFFF };
+enum { VOCABULARY = 50, INDICES = 6, GARBAGE_INDEX = 0x3FFFFFFF };
 
 typedef struct op_step {
     tsr_step host;
     tsr_cuda_step device;
-    int32_t *numbers; /* [4][bound] ids, positions, sequence, rows */
+    int32_t *numbers; /* [INDICES][bound] ids, positions, the two rows of positions, sequence, rows */
     float *angles;
     void *on_device[3];
     const float *host_tables[1], *device_tables[1];
@@ -119,20 +120,23 @@ static inline op_step make_op_step(int32_t tokens, int32_t slack, int dims, cuda
 {
     op_step s = {0};
     int32_t bound = tokens + slack, rows = (tokens + 1) / 2;
-    s.numbers = malloc((size_t)bound * 4 * sizeof(int32_t));
-    int32_t *ids = s.numbers, *positions = ids + bound, *sequence = positions + bound,
-            *wanted = sequence + bound;
+    size_t bytes = (size_t)bound * INDICES * sizeof(int32_t);
+    s.numbers = malloc(bytes);
+    int32_t *ids = s.numbers, *positions = ids + bound, *first = positions + bound, *second = first + bound,
+            *sequence = second + bound, *wanted = sequence + bound;
     for (int32_t t = 0; t < bound; t++) {
         bool real = t < tokens;
         ids[t] = real ? (t * 7 + 3) % (VOCABULARY + 10) : GARBAGE_INDEX; /* some that the table lacks */
         positions[t] = real ? t % 40 : GARBAGE_INDEX;
+        first[t] = real ? t % 17 : GARBAGE_INDEX;
+        second[t] = real ? (t * 3 + 1) % 45 : GARBAGE_INDEX;
         sequence[t] = 0;
         wanted[t] = t < rows ? 2 * t : GARBAGE_INDEX;
     }
     s.angles = malloc((size_t)(bound * dims + 1) * sizeof(float));
     for (int64_t i = 0; i < (int64_t)bound * dims; i++) s.angles[i] = random_unit();
     tsr_cuda_counts counts = {tokens, 1, rows};
-    s.on_device[0] = to_device(s.numbers, (size_t)bound * 4 * sizeof(int32_t));
+    s.on_device[0] = to_device(s.numbers, bytes);
     s.on_device[1] = to_device(&counts, sizeof counts);
     s.on_device[2] = to_device(s.angles, (size_t)bound * dims * sizeof(float));
     s.host = (tsr_step){.n_tokens = tokens,
@@ -140,6 +144,7 @@ static inline op_step make_op_step(int32_t tokens, int32_t slack, int dims, cuda
                         .n_rows = rows,
                         .ids = ids,
                         .positions = positions,
+                        .position_rows = {first, second},
                         .sequence = sequence,
                         .rows = wanted};
     const int32_t *numbers = s.on_device[0];
@@ -155,8 +160,9 @@ static inline op_step make_op_step(int32_t tokens, int32_t slack, int dims, cuda
                                .counts = s.on_device[1],
                                .ids = numbers,
                                .positions = numbers + bound,
-                               .sequence = numbers + 2 * bound,
-                               .rows = numbers + 3 * bound};
+                               .position_rows = {numbers + 2 * bound, numbers + 3 * bound},
+                               .sequence = numbers + 4 * bound,
+                               .rows = numbers + 5 * bound};
     return s;
 }
 
@@ -214,6 +220,126 @@ static inline void check_value(const char *what, const value *got, const float *
     free(raw);
     free(before);
     free(now);
+}
+
+/* --- One op --- */
+
+static const tsr_dtype dtypes[] = {TSR_F32, TSR_F16, TSR_BF16};
+enum { DTYPES = 3 };
+#define FOR_EACH_DTYPE(d)                                                                                    \
+    for (int d##_ = 0; d##_ < DTYPES; d##_++)                                                                \
+        for (tsr_dtype d = dtypes[d##_], *once_ = &d; once_; once_ = NULL)
+
+static bool quick;
+static cudaStream_t stream;
+static tsr_cuda_gemm *gemm;
+
+/* Both backends' call of one op, and the values and weights it uses. */
+typedef struct scene {
+    tsr_call host;
+    tsr_cuda_call device;
+    value in[3], out[2];
+    matrix weight[2];
+    op_step step;
+    int n_in, n_out, n_weights;
+    int64_t bound;
+} scene;
+
+static inline void begin(scene *s, tsr_op op, int32_t tokens, int32_t slack, int dims, bool overlap)
+{
+    *s = (scene){.host = {.op = op}, .device = {.op = op, .gemm = gemm}};
+    s->step = make_op_step(tokens, slack, dims, stream, overlap);
+}
+
+static inline int64_t bound_of(const scene *s, bool selected)
+{
+    return selected ? s->step.device.bound_rows : s->step.device.bound_tokens;
+}
+
+static inline void add_input(scene *s, int64_t cols, placing at, tsr_dtype dtype, bool selected,
+                             float amplitude)
+{
+    value *v = &s->in[s->n_in];
+    *v = make_value(bound_of(s, selected), cols, at, dtype, selected, amplitude);
+    s->host.in[s->n_in] = v->host;
+    s->device.in[s->n_in] = v->device;
+    s->n_in = s->host.n_inputs = s->device.n_inputs = s->n_in + 1;
+}
+
+static inline void add_output(scene *s, int64_t cols, placing at, tsr_dtype dtype, bool selected)
+{
+    value *v = &s->out[s->n_out];
+    s->bound = bound_of(s, selected);
+    *v = make_value(s->bound, cols, at, dtype, selected, 1);
+    s->host.out[s->n_out] = copy_operand(&v->host, s->bound);
+    s->device.out[s->n_out++] = v->device;
+}
+
+static inline void add_weight(scene *s, matrix m, bool packed)
+{
+    matrix *w = &s->weight[s->n_weights];
+    *w = m;
+    s->host.weight[s->n_weights] = packed ? &w->packed : &w->raw;
+    s->device.weight[s->n_weights++] = &w->device;
+}
+
+static inline void set_attrs(scene *s, tsr_attrs attrs)
+{
+    s->host.attrs = s->device.attrs = attrs;
+}
+
+static inline void free_scene(scene *s)
+{
+    for (int i = 0; i < s->n_in; i++) free_value(&s->in[i]);
+    for (int i = 0; i < s->n_out; i++) free(s->host.out[i].data), free_value(&s->out[i]);
+    for (int i = 0; i < s->n_weights; i++) free_matrix(&s->weight[i]);
+    cudaFree(s->device.workspace);
+    free_op_step(&s->step);
+}
+
+static inline void give_workspace(scene *s)
+{
+    tsr_cuda_call *c = &s->device;
+    const tsr_cuda_step *step = &s->step.device;
+    c->workspace_bytes =
+        tsr_cuda_workspace_bytes(c, step->bound_tokens, step->bound_rows, step->n_processors);
+    if (c->workspace_bytes) c->workspace = to_device(NULL, (size_t)c->workspace_bytes);
+}
+
+/* Runs both, compares every output, frees all. */
+static inline void finish(scene *s, const char *what, double slackness)
+{
+    place_tables(&s->step);
+    run_call(reference_kernels(), &s->host, &s->step.host, 1);
+    give_workspace(s);
+    if (tsr_cuda_kernels[s->device.op](&s->device, &s->step.device) != TSR_OK)
+        fail_msg("%s", tsr_error_text());
+    cuda_ok(cudaStreamSynchronize(stream));
+    int64_t rows = tsr_rows_of(&s->host.out[0], &s->step.host);
+    for (int i = 0; i < s->n_out; i++)
+        check_value(what, &s->out[i], s->host.out[i].data, rows, s->bound,
+                    slackness * tolerance_of(s->out[i].device.dtype));
+    free_scene(s);
+}
+
+/* Rows behind each other without gaps; windows that stay aligned; rows that nothing aligns. */
+static const placing placings[] = {{0, 0}, {8, 0}, {3, 0}, {16, 1}};
+enum { PLACINGS = 4 };
+
+static inline int set_up(void **state)
+{
+    (void)state;
+    cuda_ok(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    if (tsr_cuda_gemm_create(&gemm) != TSR_OK) fail_msg("%s", tsr_error_text());
+    return 0;
+}
+
+static inline int tear_down(void **state)
+{
+    (void)state;
+    tsr_cuda_gemm_destroy(&gemm);
+    cuda_ok(cudaStreamDestroy(stream));
+    return 0;
 }
 
 #endif

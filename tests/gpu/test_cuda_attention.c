@@ -1,5 +1,6 @@
 /* test_cuda_attention.c: op attention on a GPU against the CPU kernel on the same numbers: every kernel of it (split
- * decode, tiles, the simple one), steps of one kind and mixed, counts below bounds, windows, shards of heads, rotation.
+ * decode, tiles, the simple one), steps of one kind and mixed, counts below bounds, windows, shards of heads, rotation,
+ * biases, prefixes.
  * Pages that nobody wrote hold NaN, and nothing but the step's own slots may be written. */
 #include "support_attention.h"
 
@@ -11,6 +12,7 @@ enum { SLACK = 3 };
 /* One case on both backends. Host values are float32, rounded to the dtype. */
 typedef struct scene {
     attention_sizes m;
+    attention_extras extras;
     tsr_dtype dtype;
     attention_step step;
     int odd;              /* elements behind each row that leave rows unaligned */
@@ -86,8 +88,9 @@ static void run_cpu(scene *s, tsr_operand *out)
     call.in[2] = window_of(&qkv, nq + nk, (int64_t)s->m.kv_heads * s->m.value_dim);
     call.out[0] = *out;
     set_attention_attrs(&call.attrs, &s->m);
+    set_attention_extras(&call.attrs, &s->m, &s->extras);
     s->step.host.rope = (const float *const[]){s->step.angles};
-    assert_int_equal(run_call(tsr_cpu_kernels_named("portable"), &call, &s->step.host, 1), 0);
+    assert_int_equal(run_call(reference_kernels(), &call, &s->step.host, 1), 0);
     free(qkv.data);
 }
 
@@ -166,11 +169,11 @@ static void run_gpu(scene *s, tsr_cuda_operand *qkv, tsr_cuda_operand *out)
     call.in[2] = device_window(qkv, nq + nk, (int64_t)s->m.kv_heads * s->m.value_dim);
     call.out[0] = *out;
     set_attention_attrs(&call.attrs, &s->m);
+    set_attention_extras(&call.attrs, &s->m, &s->extras);
     const tsr_cuda_step *step = &s->step.device;
     call.workspace_bytes =
         tsr_cuda_attention_workspace_bytes(&call, step->bound_tokens, step->bound_tokens, step->n_processors);
     call.workspace = to_device(NULL, (size_t)call.workspace_bytes);
-    cuda_ok(cudaMemset(call.workspace, 0xFF, (size_t)call.workspace_bytes));
     for (int i = 0; i < 3; i++) {
         s->step.device.overlap = i > 0;
         if (tsr_cuda_attention(&call, step) != TSR_OK) fail_msg("%s", tsr_error_text());
@@ -179,17 +182,19 @@ static void run_gpu(scene *s, tsr_cuda_operand *qkv, tsr_cuda_operand *out)
     cudaFree(call.workspace);
 }
 
-static void check_case(const attention_sizes *m, tsr_dtype dtype, const sequence_spec *specs, int n,
-                       bool decode, int odd)
+static void check_extras(const attention_sizes *m, const attention_extras *extras, tsr_dtype dtype,
+                         const sequence_spec *specs, int n, bool decode, int odd)
 {
-    scene s = {.m = *m, .dtype = dtype};
-    char what[200];
+    scene s = {.m = *m, .extras = *extras, .dtype = dtype};
+    char what[300];
     snprintf(what, sizeof what,
-             "%s, heads %d of %d over %d from %d, dims %d and %d, window %d, %d turning, %d+%d first%s%s",
+             "%s, heads %d of %d over %d from %d, dims %d and %d, window %d, %d turning, %d+%d first%s%s, "
+             "alibi %g%s%s",
              tsr_dtype_name(dtype), m->heads, m->group, m->kv_heads, m->first_head, m->head_dim, m->value_dim,
              m->window, m->rotary_dim, specs[0].cached, specs[0].tokens, decode ? ", decode" : "",
-             odd ? ", odd" : "");
-    make_attention_step(&s.step, m, specs, n, SLACK, decode);
+             odd ? ", odd" : "", (double)extras->alibi, extras->alibi_bf16 ? " in bfloat16" : "",
+             extras->prefixes ? ", prefixes" : "");
+    make_attention_step(&s.step, m, specs, n, SLACK, decode, extras->prefixes);
     int64_t cols = (int64_t)(m->heads + m->kv_heads) * m->head_dim + (int64_t)m->kv_heads * m->value_dim;
     s.qkv = make_operand(s.step.host.n_tokens, cols, 2);
     round_floats(dtype, s.qkv.data, s.step.host.n_tokens * s.qkv.ld);
@@ -206,6 +211,12 @@ static void check_case(const attention_sizes *m, tsr_dtype dtype, const sequence
     free_attention_step(&s.step);
     free(s.qkv.data), free(out.data), free(s.cache.k), free(s.cache.v);
     cudaFree(d_qkv.data), cudaFree(d_out.data), cudaFree(s.device_cache.k), cudaFree(s.device_cache.v);
+}
+
+static void check_case(const attention_sizes *m, tsr_dtype dtype, const sequence_spec *specs, int n,
+                       bool decode, int odd)
+{
+    check_extras(m, &(attention_extras){.prefixes = false}, dtype, specs, n, decode, odd);
 }
 
 static const attention_sizes models[] = {
@@ -226,6 +237,13 @@ static const attention_sizes models[] = {
     {3, 1, 5, 5, 3, 0, 0, 0, 4, TSR_ROPE_HALF},
     {4, 2, 24, 24, 2, 0, 0, 17, 24, TSR_ROPE_INTERLEAVED},
     {2, 2, 64, 128, 1, 0, 0, 0, 64, TSR_ROPE_HALF}, /* values of another width */
+};
+
+/* Enough heads for the larger tiles of a prompt. */
+static const attention_sizes many_heads[] = {
+    {40, 40, 128, 128, 1, 0, 0, 0, 0, TSR_ROPE_HALF},
+    {71, 1, 64, 64, 71, 0, 0, 0, 0, TSR_ROPE_HALF},
+    {42, 42, 80, 80, 1, 0, 0, 0, 0, TSR_ROPE_HALF},
 };
 
 static const sequence_spec decoding[] = {{0, 1},   {39, 1},  {2999, 1}, {128, 1},
@@ -271,6 +289,29 @@ static void test_bf16(void **state)
     check_dtype(TSR_BF16);
 }
 
+/* Every kernel with every option, over short texts. */
+static void test_extras(void **state)
+{
+    (void)state;
+    static const tsr_dtype dtypes[] = {TSR_F32, TSR_F16, TSR_BF16};
+    static const attention_extras extras[] = {
+        {1, 8, false, false}, {0.35f, 8, true, false}, {0, 8, false, true}, {0.5f, 3, false, true}};
+    static const sequence_spec singles[] = {{1500, 1}, {0, 1}, {300, 1}, {31, 1}};
+    static const sequence_spec ragged[] = {{299, 1}, {30, 50}, {0, 1},   {0, 131},
+                                           {40, 70}, {0, 64},  {400, 65}};
+    for (int i = 0; i < COUNT_OF(models); i++)
+        for (int d = 0; d < COUNT_OF(dtypes); d++)
+            for (int x = 0; x < COUNT_OF(extras); x++) {
+                check_extras(&models[i], &extras[x], dtypes[d], singles, COUNT_OF(singles), true, 0);
+                check_extras(&models[i], &extras[x], dtypes[d], ragged, COUNT_OF(ragged), false, x == 1);
+            }
+    static const sequence_spec prompt[] = {{0, 900}}; /* tiles as large as they get */
+    for (int i = 0; i < COUNT_OF(many_heads); i++) {
+        check_extras(&many_heads[i], &extras[3], TSR_BF16, prompt, 1, false, 0);
+        check_extras(&many_heads[i], &extras[1], TSR_F16, prompt, 1, false, 0);
+    }
+}
+
 /* As many sequences as decode together, more blocks than run at once. */
 static void test_many_sequences(void **state)
 {
@@ -289,18 +330,21 @@ static void test_small(void **state)
     (void)state;
     static const sequence_spec singles[] = {{300, 1}, {5, 1}}, ragged[] = {{70, 1}, {33, 40}, {0, 70}};
     static const int which[] = {0, 3, 5, 12};
+    static const attention_extras x = {0.35f, 8, true, true};
     for (int i = 0; i < COUNT_OF(which); i++) {
         check_case(&models[which[i]], TSR_BF16, singles, COUNT_OF(singles), true, 0);
         check_case(&models[which[i]], TSR_F16, ragged, COUNT_OF(ragged), false, 0);
+        check_extras(&models[which[i]], &x, TSR_F16, singles, COUNT_OF(singles), true, 0);
+        check_extras(&models[which[i]], &x, TSR_BF16, ragged, COUNT_OF(ragged), false, 0);
     }
 }
 
 /* An argument chooses tests by name. */
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32), cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_bf16), cmocka_unit_test(test_many_sequences),
-                                       cmocka_unit_test(test_small)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),    cmocka_unit_test(test_f16),
+                                       cmocka_unit_test(test_bf16),   cmocka_unit_test(test_many_sequences),
+                                       cmocka_unit_test(test_extras), cmocka_unit_test(test_small)};
     need_gpus(1);
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,6 +139,19 @@ def glm4(*sizes, **more):
     return glm(*sizes, **{"model_type": "glm4", "architectures": ["Glm4ForCausalLM"], **more})
 
 
+def phi(embed, heads, ffn, vocab, layers=2, **more):
+    return family("phi", "PhiForCausalLM", **{
+        "hidden_size": embed, "num_attention_heads": heads, "intermediate_size": ffn, "vocab_size": vocab,
+        "num_hidden_layers": layers, "max_position_embeddings": 96, "hidden_act": "gelu_new", **more})
+
+
+def stablelm(embed, heads, kv, ffn, vocab, layers=2, **more):
+    return family("stablelm", "StableLmForCausalLM", **{
+        "hidden_size": embed, "num_attention_heads": heads, "num_key_value_heads": kv, "intermediate_size": ffn,
+        "vocab_size": vocab, "num_hidden_layers": layers, "max_position_embeddings": 96, "hidden_act": "silu",
+        **more})
+
+
 def xglm(embed, heads, ffn, vocab, layers=2, **more):
     return family("xglm", "XGLMForCausalLM", **{
         "d_model": embed, "attention_heads": heads, "ffn_dim": ffn, "vocab_size": vocab, "num_layers": layers,
@@ -207,6 +220,9 @@ LLAMA = {
     "llama_eos": dict(
         config=llama(20, 2, 1, 23, 53, layers=1, hidden_act="gelu_pytorch_tanh"), eos=True,
         lengths=(1, 2, 5, 7, 11, 23)),
+    "llama_code": dict(  # as Code Llama: a large base, two key-value groups for eight heads, odd rows of a vocabulary
+        config=llama(48, 8, 2, 41, 131, rope_theta=1000000, max_position_embeddings=16384, pretraining_tp=2,
+                     torch_dtype="bfloat16"), dtypes="BF16"),
 }
 
 MISTRAL = {
@@ -216,6 +232,10 @@ MISTRAL = {
         config=mistral(42, 7, 7, 45, 127, head_dim=8, sliding_window=None, rope_theta=20.0, hidden_act="swish",
                        rope_scaling={"rope_type": "yarn", "factor": 4.0, "beta_fast": 4, "attention_factor": 0.8}),
         dtypes="mixed"),
+    "mistral_bare": dict(
+        config=mistral(42, 7, 1, 31, 101, layers=3, sliding_window=9, tie_word_embeddings=True, rope_theta=300.0,
+                       rms_norm_eps=0.02, torch_dtype="float16"),
+        dtypes="F16", prefix=False, head="omitted"),
 }
 
 GPT2 = {
@@ -229,6 +249,9 @@ GPT2 = {
         config=gpt2(30, 3, 101, layers=3, n_inner=31, activation_function="gelu", tie_word_embeddings=False,
                     scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True),
         shards=2, qk_gain=2.0),
+    "gpt2_many_heads": dict(  # as GPT-2 XL: 25 heads
+        config=gpt2(75, 25, 67, n_inner=29, activation_function="gelu_new", torch_dtype="float16"),
+        dtypes="F16", head="omitted"),
     "gpt2_aliases": dict(  # the general names for the sizes, which the reference's config class accepts as well
         config={"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "hidden_size": 42,
                 "num_attention_heads": 7, "num_hidden_layers": 2, "max_position_embeddings": 96, "vocab_size": 127,
@@ -392,6 +415,24 @@ OPENAI_GPT = {
         dtypes="BF16", junk=True),
 }
 
+PHI = {
+    "phi_half": dict(config=phi(40, 5, 43, 103, torch_dtype="float16"), dtypes="F16"),
+    "phi_grouped": dict(
+        config=phi(42, 6, 37, 97, layers=3, num_key_value_heads=2, head_dim=10, partial_rotary_factor=0.4,
+                   rope_theta=300.0, layer_norm_eps=0.02, hidden_act="relu", tie_word_embeddings=True),
+        prefix=False, head="omitted"),
+}
+
+STABLELM = {
+    "stablelm_sequential": dict(  # a quarter of each head turns
+        config=stablelm(56, 7, 1, 43, 103, layer_norm_eps=0.02, use_qkv_bias=True, torch_dtype="float16"),
+        dtypes="F16"),
+    "stablelm_parallel": dict(
+        config=stablelm(60, 6, 2, 37, 97, layers=3, use_parallel_residual=True, partial_rotary_factor=0.6,
+                        hidden_act="gelu", rope_theta=500.0, tie_word_embeddings=True, torch_dtype="bfloat16"),
+        dtypes="BF16", prefix=False, head="omitted"),
+}
+
 DEFAULTS = dict(dtypes="F32", shards=1, prefix=True, head="stored", junk=False, qk_gain=1.5, lengths=LENGTHS,
                 new_tokens=sixteen, eos=False, variety=0.4)
 
@@ -399,6 +440,6 @@ DEFAULTS = dict(dtypes="F32", shards=1, prefix=True, head="stored", junk=False, 
 def all_instances():
     """Every row by name, in order, with the defaults filled in."""
     rows = {**LLAMA, **MISTRAL, **GPT2, **GPT_NEOX, **BLOOM, **OPT, **GPTJ, **CODEGEN, **FALCON, **MPT, **GPT_NEO,
-            **GPT_BIGCODE, **QWEN2, **GLM, **XGLM, **OPENAI_GPT}
+            **GPT_BIGCODE, **QWEN2, **GLM, **XGLM, **OPENAI_GPT, **PHI, **STABLELM}
     gain = {name: 2.0 if "head" in row else 1.0 for name, row in rows.items()}
     return {name: {"name": name, "gain": gain[name], **DEFAULTS, **row} for name, row in rows.items()}

@@ -35,11 +35,14 @@ def read_safetensors(path):
 
 # ---- rotary position embedding -------------------------------------------------------------------------------------
 
+PARTIAL = {"gpt_neox": 0.25, "glm": 0.5, "glm4": 0.5, "phi": 0.5, "stablelm": 0.25}  # of a head that turns, where no key says it
+
+
 def rope_settings(config):
     """One flat dict from either spelling: rope_theta + rope_scaling (+ rotary_*), or rope_parameters."""
     rope = {"rope_theta": config.get("rope_theta") or config.get("rotary_emb_base") or 10000.0,
-            "partial": config.get("rotary_pct", 0.25) if config["model_type"] == "gpt_neox"
-            else config.get("partial_rotary_factor", 1.0)}
+            "partial": config.get("rotary_pct" if config["model_type"] == "gpt_neox" else "partial_rotary_factor",
+                                  PARTIAL.get(config["model_type"], 1.0))}
     rope.update(config.get("rope_scaling") or {})
     rope.update(config.get("rope_parameters") or {})
     rope["partial"] = rope.get("partial_rotary_factor", rope["partial"])
@@ -162,8 +165,8 @@ def attention(q, k, v, scale, window=None, bias=0.0):
 PREFIX = {"llama": "model.", "mistral": "model.", "gpt2": "transformer.", "gpt_neox": "gpt_neox.",
           "bloom": "transformer.", "opt": "model.", "gptj": "transformer.", "codegen": "transformer.",
           "falcon": "transformer.", "mpt": "transformer.", "gpt_neo": "transformer.", "gpt_bigcode": "transformer.",
-          "qwen2": "model.", "glm": "model.", "glm4": "model.", "xglm": "model.", "openai-gpt": "transformer."}
-UNTIED = {"llama", "mistral", "gpt_neox", "gptj", "codegen", "qwen2", "glm", "glm4"}  # unless the config says tied
+          "qwen2": "model.", "glm": "model.", "glm4": "model.", "phi": "model.", "stablelm": "model.", "xglm": "model.", "openai-gpt": "transformer."}
+UNTIED = {"llama", "mistral", "gpt_neox", "gptj", "codegen", "qwen2", "glm", "glm4", "phi", "stablelm"}  # unless the config says tied
 
 
 class Model:
@@ -196,9 +199,13 @@ class Model:
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.config["rms_norm_eps"])
         return x * self.tensors[name + ".weight"]
 
-    def logprobs(self, ids):
+    def hidden(self, ids):
+        """[T, E]: what the head reads."""
         own = {"gpt2": self.gpt2, "gpt_neox": self.gpt_neox, "llama": self.llama, "mistral": self.llama}
-        hidden = own[self.family](ids) if self.family in own else families.HIDDEN[self.family](self, ids)
+        return own[self.family](ids) if self.family in own else families.HIDDEN[self.family](self, ids)
+
+    def logprobs(self, ids):
+        hidden = self.hidden(ids)
         tied = self.get("tie_word_embeddings", default=self.family not in UNTIED)
         names = ("wte", "embed_in", "embed_tokens", "word_embeddings", "decoder.embed_tokens", "tokens_embed")
         embedding = next(name for name in names if name + ".weight" in self.tensors)

@@ -91,6 +91,9 @@ ROWS = {
     "baichuan2_13b": dict(
         config=baichuan(40, 5, 29, 89, max_position_embeddings=None, z_loss_weight=0, rms_norm_eps=0.01),
         norm_gain=5.0, prefix=False),
+    "baichuan_tied": dict(
+        config=baichuan(40, 5, 31, 101, rms_norm_eps=0.02, tie_word_embeddings=True, torch_dtype="float16"),
+        dtypes="F16", head="omitted", prefix=False),
     "chatglm2": dict(  # two groups of keys and values, as released
         config=chatglm(48, 6, 37, 101, torch_dtype="float16", layernorm_epsilon=0.02), dtypes="F16"),
     "chatglm3_wide": dict(  # heads wider than hidden / heads, five to a group
@@ -108,6 +111,13 @@ ROWS = {
     "chatglm_6b_written": dict(  # prompts that go on behind the start token; ids stated, three layers
         config=chatglm_6b(48, 3, 37, 97, num_layers=3, bos_token_id=40, mask_token_id=41, gmask_token_id=60,
                           layernorm_epsilon=0.02), prepare=to_prompt(60, 40, behind=3), shards=2),
+    "chatglm2_tied": dict(
+        config=chatglm(42, 7, 31, 97, multi_query_group_num=1, layernorm_epsilon=0.02, tie_word_embeddings=True,
+                       torch_dtype="bfloat16"), dtypes="BF16", head="omitted", prefix=False),
+    "chatglm_6b_tied": dict(
+        config=chatglm_6b(32, 4, 29, 89, tie_word_embeddings=True, bos_token_id=60, mask_token_id=61,
+                          gmask_token_id=62, layernorm_epsilon=0.02), prepare=to_prompt(61, 60), head="omitted", gain=6.0, qk_gain=2.5,
+        prefix=False),
     "glm_v1": dict(
         config=glm(40, 5, 103, sop_token_id=50, mask_token_id=51, smask_token_id=52, gmask_token_id=53),
         prepare=to_prompt(52, 50), head="omitted"),

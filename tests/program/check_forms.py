@@ -10,6 +10,7 @@ Each case writes an instance's weights again in one form (torchfile.py: no torch
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -23,12 +24,15 @@ ORACLE = pathlib.Path(__file__).resolve().parent.parent / "oracle"
 ARGS = None
 
 
-def run(folder, *options):
+COMMANDS = (["score", "--top", "3"], ["generate", "--max-new-tokens", "6"])
+
+
+def run(folder, *options, commands=COMMANDS):
     """What `score` and `generate` say of the first prompts of an instance."""
     entries = json.loads((folder / "expected.json").read_text())["prompts"][:4]
     ids = [text for entry in entries for text in ("--ids", ",".join(map(str, entry["ids"])))]
     said = []
-    for command in (["score", "--top", "3"], ["generate", "--max-new-tokens", "6"]):
+    for command in commands:
         launcher = ["mpirun", "--oversubscribe", "-n", str(ARGS.ranks)] if ARGS.ranks > 1 else []
         line = launcher + [ARGS.tessera, command[0], "--model", str(folder), "--json", *ids, *command[1:], *options]
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
@@ -117,6 +121,76 @@ class Torch(Forms):
             made[name] = Tensor(dtype, shape, wide, 2, (shape[1] + 3, 1))
         write_torch(self.folder / "pytorch_model.bin", made)
         self.same()
+
+
+ROOT = ORACLE.parent.parent
+# The tensor that a tied head shares its storage with, and its own name, as torch.save writes both.
+TIED = {"transformer.wte.weight": "lm_head.weight", "model.embed_tokens.weight": "lm_head.weight",
+        "transformer.word_embeddings.weight": "lm_head.weight", "gpt_neox.embed_in.weight": "embed_out.weight",
+        "transformer.tokens_embed.weight": "lm_head.weight", "model.decoder.embed_tokens.weight": "lm_head.weight"}
+OUTSIDE = ("lm_head.", "embed_out.")  # of the base model, whose prefix these names never have
+
+
+def prefixes():
+    """{model_type: prefix} as the program's table of families has them."""
+    rows = re.findall(r'^    X\("([^"]+)", "([a-z_]+\.)",', (ROOT / "layers" / "model.c").read_text(), re.M)
+    return dict(rows)
+
+
+def family_of(folder):
+    """(a name for what has names of its own, the prefix of its tensors)"""
+    config = json.loads((folder / "config.json").read_text())
+    if config["model_type"] == "glm" and "max_sequence_length" in config:
+        return "glm of 2022", "glm."
+    first = "inner_hidden_size" in config and "chatglm of the first release"
+    return first or config["model_type"], prefixes()[config["model_type"]]
+
+
+class Families(Forms):
+    """Each family from one torch file, whose names have the base model's prefix where the instance's lack it and lack it
+    where those have it; a tied head that the instance leaves out is there, in the embedding's own storage."""
+
+    def choose(self):
+        """{family: instances}, on several ranks some families only"""
+        found = {}
+        for path in sorted(ORACLE.glob("*/expected.json")):
+            if not path.parent.name.startswith("rules_"):
+                found.setdefault(family_of(path.parent), []).append(path.parent.name)
+        chosen = sorted(found)[ARGS.ranks - 2::6] if ARGS.ranks > 1 else sorted(found)
+        return {family: found[family] for family in chosen}
+
+    def rename(self, weights, prefix):
+        """The tensors under the other names, and whether those have the prefix."""
+        had = any(name.startswith(prefix) for name in weights)
+        made = {}
+        for name, tensor in weights.items():
+            outside = name.startswith(OUTSIDE)
+            made[name.removeprefix(prefix) if had else name if outside else prefix + name] = tensor
+        return made, not had
+
+    def share(self, made, prefix, has_prefix):
+        for table, head in TIED.items():
+            bare = table.removeprefix(prefix)
+            known = made.get(table if has_prefix else bare)
+            if known and table.startswith(prefix) and head not in made and self.tied:
+                made[head] = Tensor(known.storage.dtype, known.shape, known.storage)
+
+    def test_families(self):
+        families = self.choose()
+        if ARGS.ranks == 1:
+            self.assertEqual({name.split(" of ")[0] for name, _ in families} | {"RefinedWeb", "RefinedWebModel"},
+                             set(prefixes()))
+        for (family, prefix), names in families.items():
+            for name in names if ARGS.ranks == 1 else names[:1]:
+                with self.subTest(family=family, name=name):
+                    for old in self.folder.iterdir():
+                        old.unlink()
+                    weights = self.start(name)
+                    self.tied = json.loads((self.folder / "config.json").read_text()).get("tie_word_embeddings", True)
+                    made, has_prefix = self.rename(tensors(weights), prefix)
+                    self.share(made, prefix, has_prefix)
+                    write_torch(self.folder / "pytorch_model.bin", made)
+                    self.assertEqual(run(self.folder, commands=COMMANDS[:1]), run(ORACLE / name, commands=COMMANDS[:1]))
 
 
 class DeepSpeedJson(Forms):

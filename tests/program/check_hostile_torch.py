@@ -159,7 +159,7 @@ class Torch(unittest.TestCase):
                 ({"base_dir": "../.."}, "not accepted"), ({"checkpoints": ["missing.bin"]}, "cannot be opened"),
                 ({"checkpoints": [7]}, "found an integer"), ({"checkpoints": []}, "found none"), ({"checkpoints": 1}, "checkpoints"),
                 ({"checkpoints": {"tp": []}}, "checkpoints"), ({"type": "other"}, "found \"other\""), ({"type": 3}, "type"),
-                ({"parallelization": "tp"}, "parallelization"), ({"checkpoints": ["ds_inference_checkpoint.json"]}, "not a torch file")):
+                ({"parallelization": "sp"}, "parallelization"), ({"checkpoints": ["ds_inference_checkpoint.json"]}, "not a torch file")):
             with self.subTest(change=change):
                 self.refused(json.dumps(dict(whole, **change)).encode(), expected, name="ds_inference_checkpoint.json")
         self.refused(b'{"type": "ds_model", "type": "bloom"}', "duplicate", name="ds_inference_checkpoint.json")

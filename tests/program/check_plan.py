@@ -35,6 +35,17 @@ STARCODER = {"model_type": "gpt_bigcode", "n_embd": 6144, "n_head": 48, "n_layer
 GPTJ_6B = {"model_type": "gptj", "n_embd": 4096, "n_head": 16, "n_layer": 28, "rotary_dim": 64, "vocab_size": 50400,
            "torch_dtype": "float32"}
 
+CHATGLM2_6B = {"model_type": "chatglm", "hidden_size": 4096, "num_layers": 28, "num_attention_heads": 32,
+               "kv_channels": 128, "ffn_hidden_size": 13696, "padded_vocab_size": 65024, "seq_length": 32768,
+               "multi_query_attention": True, "multi_query_group_num": 2, "add_qkv_bias": True,
+               "add_bias_linear": False, "rmsnorm": True, "post_layer_norm": True,
+               "apply_residual_connection_post_layernorm": False, "tie_word_embeddings": False,
+               "torch_dtype": "float16"}
+
+STABLELM_PARALLEL = {"model_type": "stablelm", "hidden_size": 5120, "intermediate_size": 13824,
+                     "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8,
+                     "use_parallel_residual": True, "vocab_size": 100352, "torch_dtype": "bfloat16"}
+
 # Config, parameters, ranks to plan for.
 REAL = {
     "llama2-70b": (LLAMA2_70B, 68_976_648_192, (1, 8)),
@@ -46,6 +57,7 @@ REAL = {
     "bloom-176b": (BLOOM_176B, 176_247_271_424, (1, 8)),
     "mpt-30b": (MPT_30B, 29_957_200_896, (1, 8)),
     "starcoder": (STARCODER, 15_517_456_384, (1, 8)),
+    "chatglm2-6b": (CHATGLM2_6B, 6_243_584_000, (1, 8)),
     "gpt-neox-20b": (NEOX_20B, 20_554_567_680, (1, 8)),
 }
 ITEM = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -108,7 +120,7 @@ class Plan(Case):
         folder = TempFolder(type(self)).path
         for name, config, per_layer in [("llama", LLAMA3_8B, 2), ("gpt2", GPT2_XL, 2), ("neox", NEOX_20B, 1),
                                         ("gptj", GPTJ_6B, 1), ("falcon7", FALCON_7B, 1), ("falcon40", FALCON_40B, 1),
-                                        ("bloom", BLOOM_176B, 2)]:
+                                        ("bloom", BLOOM_176B, 2), ("stablelm", STABLELM_PARALLEL, 1)]:
             (folder / name).mkdir()
             (folder / name / "config.json").write_text(json.dumps(config))
             text = self.good("plan", "--model", folder / name, "--tp", 4).out.decode()

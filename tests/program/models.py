@@ -8,7 +8,7 @@ import json
 import random
 import struct
 
-BYTES_OF = {"F32": 4, "BF16": 2, "F16": 2}
+BYTES_OF = {"F32": 4, "BF16": 2, "F16": 2, "BOOL": 1}
 
 
 def write_safetensors(path, tensors):

@@ -20,6 +20,8 @@ STORAGES = {"F32": ("FloatStorage", 4), "F16": ("HalfStorage", 2), "BF16": ("BFl
 
 
 def _module(name):
+    if "." in name:
+        _module(name.rpartition(".")[0])
     return sys.modules.setdefault(name, types.ModuleType(name))
 
 

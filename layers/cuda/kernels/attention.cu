@@ -27,6 +27,18 @@ bool tsr_attention_is_fast(const tsr_cuda_call *call)
            in_vectors(&call->out[0]) && (uintptr_t)cache->k % 16 == 0 && (uintptr_t)cache->v % 16 == 0;
 }
 
+/* Slopes are powers of 2 in equal steps: those of the largest power of 2 of heads, then halfway between them. */
+static void set_biases(const tsr_attrs *attrs, tsr_attention_work *w)
+{
+    const auto *a = &attrs->attention;
+    int n = 1;
+    while (n <= a->model_heads / 2) n *= 2;
+    w->alibi = a->alibi * TSR_LOG2_E;
+    w->alibi_bf16 = a->alibi_bf16;
+    w->slope_heads = n;
+    w->slope_step = a->alibi_max / (float)n;
+}
+
 static tsr_attention_work work_of(const tsr_cuda_call *call, const tsr_cuda_step *step)
 {
     const tsr_cuda_operand *q = &call->in[0], *k = &call->in[1], *v = &call->in[2], *out = &call->out[0];
@@ -46,6 +58,7 @@ static tsr_attention_work work_of(const tsr_cuda_call *call, const tsr_cuda_step
     w.group = a->group, w.first_head = a->first_head, w.first_kv = a->first_kv;
     w.scale = a->scale * TSR_LOG2_E;
     w.window = a->window > INT32_MAX ? 0 : (int32_t)a->window;
+    set_biases(&call->attrs, &w);
     w.partial = (float *)call->workspace;
     w.most_splits = 1;
     return w;

@@ -7,8 +7,12 @@
  *   attention_simple.cu   any sizes, any dtype: a block per token and head
  *
  * All walk the keys with a running softmax: m' = max(m, max_j s_j), p_j = 2^(s_j - m'), l = l 2^(m - m') + sum p_j,
- * o = o 2^(m - m') + sum p_j v_j, and out = o / l at the end, where s_j = scale log2(e) q.k_j: powers of 2 are what the
- * hardware has. A key j is visible from position i iff 0 <= i - j, and i - j < window if there is one.
+ * o = o 2^(m - m') + sum p_j v_j, and out = o / l at the end, where s_j = log2(e) (scale q.k_j + bias): powers of 2 are
+ * what the hardware has. A key j is visible from position i iff j <= i or j is in the sequence's prefix
+ * (layers/prefix.h), and i - j < window if there is one.
+ *
+ * Biases are those of layers/alibi.h. The kernels on tensor cores are compiled with and without them, so that models
+ * without any do not pay for them.
  */
 #ifndef TSR_LAYERS_CUDA_KERNELS_ATTENTION_CUH
 #define TSR_LAYERS_CUDA_KERNELS_ATTENTION_CUH
@@ -39,6 +43,10 @@ typedef struct tsr_attention_work {
     int group, first_head, first_kv; /* as in tsr_attrs */
     float scale;                     /* log2(e) is in it */
     int32_t window;                  /* 0: none */
+    float alibi;      /* 0: none, else the factor of the biases, log2(e) in it as well */
+    float slope_step; /* head h has the slope 2^(-slope_step (h + 1)) for h < slope_heads, */
+    int slope_heads;  /* 2^(-slope_step (h - slope_heads + 1/2)) beyond */
+    bool alibi_bf16;
     bool append;       /* decode: this step's k and v are not in the cache yet: use them and put them there */
     bool skip_singles; /* prefill: sequences with one token are done elsewhere */
     float *partial;    /* decode: [sequence][head][splits][TSR_PARTIAL_HEAD + value_dim] */
@@ -84,6 +92,34 @@ static __device__ __forceinline__ int tsr_heads_of(const tsr_attention_work &w, 
 static __device__ __forceinline__ int tsr_first_visible(const tsr_attention_work &w, int position)
 {
     return w.window > 0 ? max(0, position - w.window + 1) : 0;
+}
+
+/* The position behind the last that the sequence's token at `position` sees. */
+static __device__ __forceinline__ int tsr_visible_end(const tsr_cuda_sequence &s, int position)
+{
+    return max(position + 1, s.prefix);
+}
+
+static __device__ __forceinline__ float tsr_rounded_bf16(float x)
+{
+    return __bfloat162float(__float2bfloat16_rn(x));
+}
+
+/* The slope of local query head h. */
+static __device__ __forceinline__ float tsr_slope(const tsr_attention_work &w, int h)
+{
+    int head = w.first_head + h;
+    float steps = head < w.slope_heads ? head + 1 : head - w.slope_heads + 0.5f;
+    float slope = exp2f(-w.slope_step * steps);
+    return w.alibi_bf16 ? tsr_rounded_bf16(slope) : slope;
+}
+
+/* The bias of key position j for a query at position i, by the slope from above; without log2(e) and the factor. */
+static __device__ __forceinline__ float tsr_bias(const tsr_attention_work &w, float slope, int i, int j)
+{
+    if (!w.alibi_bf16) return slope * (float)(j - i);
+    return tsr_rounded_bf16(slope * tsr_rounded_bf16((float)j)) -
+           tsr_rounded_bf16(slope * tsr_rounded_bf16((float)i));
 }
 
 /* Element d of a head's vector x, rotated by its token's angles. */

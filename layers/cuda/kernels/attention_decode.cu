@@ -185,8 +185,8 @@ static __device__ __forceinline__ void softmax_step(float (&s)[SUBTILES][NT][4],
         }
 }
 
-/* Scores of a tile; a bias by head and distance would be added where keys that are not visible get theirs. */
-template <typename T, int D, int NT, int SUBTILES>
+/* Scores of a tile. */
+template <typename T, int D, int NT, bool BIASED, int SUBTILES>
 static __device__ __forceinline__ void score_tile(const tsr_attention_work &w, const decode_part &p, int key,
                                                   const decode_tile<D, SUBTILES> &tile, const T *queries,
                                                   float (&s)[SUBTILES][NT][4])
@@ -197,6 +197,10 @@ static __device__ __forceinline__ void score_tile(const tsr_attention_work &w, c
     for (int n = 0; n < NT; n++) {
         uint32_t q[D / 8];
         load_row<D, 4>(queries + (n * COLUMNS + r) * (D + QUERY_PAD), threadIdx.x % 4, q);
+        float slope[2];
+        if (BIASED)
+            for (int h = 0; h < 2; h++)
+                slope[h] = tsr_slope(w, p.first_head + n * COLUMNS + threadIdx.x % 4 * 2 + h);
 #pragma unroll
         for (int i = 0; i < SUBTILES; i++) {
             float sum[4] = {};
@@ -207,7 +211,9 @@ static __device__ __forceinline__ void score_tile(const tsr_attention_work &w, c
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 int at = key + 16 * i + r + j / 2 * 8;
-                s[i][n][j] = at >= p.low && at < p.end ? sum[j] * w.scale : -INFINITY;
+                float score = sum[j] * w.scale;
+                if (BIASED) score += w.alibi * tsr_bias(w, slope[j % 2], p.sequence.position, at);
+                s[i][n][j] = at >= p.low && at < p.end ? score : -INFINITY;
             }
         }
     }
@@ -424,7 +430,7 @@ static __device__ __forceinline__ void find_pages(const tsr_attention_work &w, c
 }
 
 /* Shared: q [NT * COLUMNS][D + QUERY_PAD], k [D], v [D] of T; then o, m and l as lay_down has them. */
-template <typename T, int D, int NT>
+template <typename T, int D, int NT, bool BIASED>
 static __global__ void __launch_bounds__(DECODE_THREADS, D <= 128 && NT == 1 ? 2 : 1)
     decode_split(__grid_constant__ const tsr_attention_work w)
 {
@@ -458,7 +464,7 @@ static __global__ void __launch_bounds__(DECODE_THREADS, D <= 128 && NT == 1 ? 2
         float s[SUBTILES][NT][4];
         find_pages(w, p, key + STEP, page);
         if (key + 16 * SUBTILES > p.cached && p.cached < p.end) add_newest<T>(p, key, new_k, new_v, &tile);
-        score_tile<T>(w, p, key, tile, q, s);
+        score_tile<T, D, NT, BIASED>(w, p, key, tile, q, s);
         load_keys<T>(w, p, key + STEP, page, &tile); /* registers are free again: loads go on meanwhile */
         softmax_step(s, &sums);
         add_values<T>(tile, s, &sums);
@@ -494,18 +500,26 @@ int tsr_attention_most_splits(int kv_heads, int heads_per_kv, int sequences, int
     return splits < MOST ? (int)splits : (int)MOST;
 }
 
-template <typename T, int D, int NT>
+template <typename T, int D, int NT, bool BIASED>
 static tsr_status launch(const tsr_attention_work *w, int heads_per_kv, const tsr_cuda_step *step)
 {
     int columns = heads_per_kv < NT * COLUMNS ? heads_per_kv : NT * COLUMNS;
     size_t shared = (size_t)(NT * COLUMNS * (D + QUERY_PAD) + 2 * D) * sizeof(T) + 2 * DECODE_WARPS * NT * COLUMNS * sizeof(float) +
                     (size_t)DECODE_WARPS * columns * D * sizeof(float);
     if (shared > 48 * 1024)
-        TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(decode_split<T, D, NT>,
+        TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(decode_split<T, D, NT, BIASED>,
                                                     cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
                                "attention: shared memory of the decode kernel"));
     dim3 grid(w->kv_heads * head_tiles(heads_per_kv, D), w->most_splits, step->bound_sequences);
-    return tsr_launch(step, "attention: decode", grid, dim3(DECODE_THREADS), shared, decode_split<T, D, NT>, *w);
+    return tsr_launch(step, "attention: decode", grid, dim3(DECODE_THREADS), shared,
+                      decode_split<T, D, NT, BIASED>, *w);
+}
+
+template <typename T, int D, int NT>
+static tsr_status choose(const tsr_attention_work *w, int heads_per_kv, const tsr_cuda_step *step)
+{
+    return w->alibi != 0 ? launch<T, D, NT, true>(w, heads_per_kv, step)
+                         : launch<T, D, NT, false>(w, heads_per_kv, step);
 }
 
 template <typename T>
@@ -516,8 +530,8 @@ static tsr_status decode(const tsr_attention_work *w, const tsr_cuda_step *step)
 #define TSR_DECODE_SIZE(D)                                                                                   \
     case D:                                                                                                  \
         if constexpr (D <= 128)                                                                              \
-            if (wide) return launch<T, D, 2>(w, heads, step);                                                \
-        return launch<T, D, 1>(w, heads, step);
+            if (wide) return choose<T, D, 2>(w, heads, step);                                                \
+        return choose<T, D, 1>(w, heads, step);
     switch (w->head_dim) {
         TSR_ATTENTION_SIZES(TSR_DECODE_SIZE)
     }

@@ -164,7 +164,7 @@ static __device__ __forceinline__ void store_rows(const tsr_attention_work &w, c
 }
 
 /* Shared: q [ROWS][LD], k and v [2][KEYS][LD] */
-template <typename T, int D, int F>
+template <typename T, int D, int F, bool BIASED>
 static __global__ void __launch_bounds__(PREFILL_THREADS, D <= 128 ? 2 : 1)
     prefill_tile(__grid_constant__ const tsr_attention_work w)
 {
@@ -196,7 +196,8 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, D <= 128 ? 2 : 1)
             find_pages(w, p, key + 2 * KEYS, page);
         }
         score_tile<T, D, F>(q + warp_row * LD, k + at * KEYS * LD, s);
-        if (key + KEYS - 1 > p.first || key < low) hide<D, F>(w, p, key, warp_row, s);
+        if (BIASED) add_biases<D, F>(w, p, key, warp_row, s);
+        if (key + KEYS > p.seen || key < low) hide<D, F>(w, p, key, warp_row, s);
         softmax_step<D, F>(w.scale, s, &sums);
         add_values<T, D, F>(s, v + at * KEYS * LD, &sums);
     }
@@ -205,27 +206,28 @@ static __global__ void __launch_bounds__(PREFILL_THREADS, D <= 128 ? 2 : 1)
 
 /* --- Launch --- */
 
-template <typename T, int D, int F>
+template <typename T, int D, int F, bool BIASED>
 static tsr_status launch(const tsr_attention_work *w, const tsr_cuda_step *step)
 {
     dim3 grid(w->kv_heads, (unsigned)most_tiles(w, step, prefill_shape<D, F>::ROWS));
     size_t shared = prefill_shape<D, F>::shared(sizeof(T));
-    TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(prefill_tile<T, D, F>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                (int)shared),
+    TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(prefill_tile<T, D, F, BIASED>,
+                                                cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
                            "attention: shared memory of the prefill kernel"));
-    return tsr_launch(step, "attention: prefill", grid, dim3(PREFILL_THREADS), shared, prefill_tile<T, D, F>, *w);
+    return tsr_launch(step, "attention: prefill", grid, dim3(PREFILL_THREADS), shared,
+                      prefill_tile<T, D, F, BIASED>, *w);
 }
 
 /* Large tiles, unless there are so few that all run at once: then the longest would be waited for. */
-template <typename T, int D>
+template <typename T, int D, bool BIASED>
 static tsr_status choose(const tsr_attention_work *w, const tsr_cuda_step *step)
 {
     if constexpr (D <= 128) {
         int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group);
         int64_t tiles = step->bound_tokens * heads / prefill_shape<D, 2>::ROWS * w->kv_heads;
-        if (tiles > 2 * step->n_processors) return launch<T, D, 2>(w, step);
+        if (tiles > 2 * step->n_processors) return launch<T, D, 2, BIASED>(w, step);
     }
-    return launch<T, D, 1>(w, step);
+    return launch<T, D, 1, BIASED>(w, step);
 }
 
 template <typename T>
@@ -233,7 +235,7 @@ static tsr_status prefill(const tsr_attention_work *w, const tsr_cuda_step *step
 {
 #define TSR_PREFILL_SIZE(D)                                                                                  \
     case D:                                                                                                  \
-        return choose<T, D>(w, step);
+        return w->alibi != 0 ? choose<T, D, true>(w, step) : choose<T, D, false>(w, step);
     switch (w->head_dim) {
         TSR_ATTENTION_SIZES(TSR_PREFILL_SIZE)
     }

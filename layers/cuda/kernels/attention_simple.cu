@@ -36,10 +36,10 @@ static __device__ void load_query(const tsr_attention_work &w, int64_t t, int he
                       : tsr_float(x[d]);
 }
 
-/* Scores of n keys from `key` on; shared memory of the last tile is free again after the first barrier. */
+/* Scores of n keys from `key` on, for a query at `position`; shared memory of the last tile is free again after the first barrier. */
 template <typename T>
 static __device__ void score_keys(const tsr_attention_work &w, const simple_room &r, int first_page,
-                                  int kv_head, int key, int n)
+                                  int kv_head, int key, int n, int position, float slope)
 {
     int lane = threadIdx.x % TSR_WARP;
     __syncthreads();
@@ -48,7 +48,8 @@ static __device__ void score_keys(const tsr_attention_work &w, const simple_room
         float sum = 0;
         for (int d = lane; d < w.head_dim; d += TSR_WARP) sum += r.q[d] * tsr_float(k[d]);
         sum = tsr_warp_sum(sum);
-        if (lane == 0) r.s[j] = sum * w.scale;
+        float bias = w.alibi != 0 ? w.alibi * tsr_bias(w, slope, position, key + j) : 0;
+        if (lane == 0) r.s[j] = sum * w.scale + bias;
     }
     __syncthreads();
 }
@@ -77,13 +78,14 @@ template <typename T> static __global__ void __launch_bounds__(SIMPLE_THREADS) s
     int head = blockIdx.y, kv_head = (w.first_head + head) / w.group - w.first_kv;
     if (t >= w.counts->n_tokens) return;
     tsr_cuda_sequence s = w.sequences[w.sequence[t]];
-    int position = s.position + (int)t - s.first_token;
+    int position = s.position + (int)t - s.first_token, end = tsr_visible_end(s, position);
+    float slope = w.alibi != 0 ? tsr_slope(w, head) : 0;
     load_query<T>(w, t, head, r.q);
     for (int d = threadIdx.x; d < w.value_dim; d += SIMPLE_THREADS) r.o[d] = 0;
     float m = TSR_LOWEST_SCORE, l = 0;
-    for (int key = tsr_first_visible(w, position); key <= position; key += SIMPLE_KEYS) {
-        int n = min(SIMPLE_KEYS, position + 1 - key);
-        score_keys<T>(w, r, s.first_page, kv_head, key, n);
+    for (int key = tsr_first_visible(w, position); key < end; key += SIMPLE_KEYS) {
+        int n = min(SIMPLE_KEYS, end - key);
+        score_keys<T>(w, r, s.first_page, kv_head, key, n, position, slope);
         float score = threadIdx.x < n ? r.s[threadIdx.x] : TSR_LOWEST_SCORE;
         float top = fmaxf(m, block_max(score, r.scratch)), p = threadIdx.x < n ? exp2f(score - top) : 0;
         r.s[threadIdx.x] = p;

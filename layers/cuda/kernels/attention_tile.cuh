@@ -14,8 +14,9 @@ typedef struct prefill_part {
     tsr_cuda_sequence sequence;
     int kv_head, first_head, heads;
     int row, rows;        /* the first of this tile; all of the sequence */
-    int first, last;      /* positions of the first and the last row's token */
+    int last;             /* position of the last row's token */
     int begin, end;       /* keys: from a page's first on */
+    int seen;             /* no row lacks a key below this, but for windows */
 } prefill_part;
 
 /* --- What this block does --- */
@@ -66,10 +67,11 @@ static __device__ __forceinline__ bool find_part(const tsr_attention_work &w, in
     p->sequence = w.sequences[found.x];
     p->row = found.y * rows;
     p->rows = p->sequence.n_tokens * p->heads;
-    p->first = p->sequence.position + p->row / p->heads;
+    int first = p->sequence.position + p->row / p->heads;
     p->last = p->sequence.position + (min(p->row + rows, p->rows) - 1) / p->heads;
-    p->begin = tsr_first_visible(w, p->first) / TSR_PAGE_TOKENS * TSR_PAGE_TOKENS;
-    p->end = p->last + 1;
+    p->begin = tsr_first_visible(w, first) / TSR_PAGE_TOKENS * TSR_PAGE_TOKENS;
+    p->end = tsr_visible_end(p->sequence, p->last);
+    p->seen = tsr_visible_end(p->sequence, first);
     return true;
 }
 
@@ -124,7 +126,29 @@ template <int D, int F> struct prefill_sums {
 };
 template <int D, int F> using prefill_scores = float[F][KEYS / 8][4];
 
-/* Scores of keys that a row does not see become -infinity; a bias by head and distance would be added here. */
+/* Adds the biases, in the measure of scores that are not scaled yet. */
+template <int D, int F>
+static __device__ __forceinline__ void add_biases(const tsr_attention_work &w, const prefill_part &p, int key,
+                                                  int warp_row, prefill_scores<D, F> &s)
+{
+    int lane = threadIdx.x % TSR_WARP;
+    float factor = w.alibi / w.scale;
+#pragma unroll
+    for (int i = 0; i < F; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int row = min(p.row + warp_row + i * 16 + h * 8 + lane / 4, p.rows - 1);
+            int position = p.sequence.position + row / p.heads;
+            float slope = tsr_slope(w, p.first_head + row % p.heads);
+#pragma unroll
+            for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 2; e++)
+                    s[i][j][2 * h + e] += factor * tsr_bias(w, slope, position, key + j * 8 + lane % 4 * 2 + e);
+        }
+}
+
+/* Scores of keys that a row does not see become -infinity. */
 template <int D, int F>
 static __device__ __forceinline__ void hide(const tsr_attention_work &w, const prefill_part &p, int key,
                                             int warp_row, prefill_scores<D, F> &s)
@@ -136,12 +160,13 @@ static __device__ __forceinline__ void hide(const tsr_attention_work &w, const p
         for (int h = 0; h < 2; h++) {
             int row = min(p.row + warp_row + i * 16 + h * 8 + lane / 4, p.rows - 1);
             int position = p.sequence.position + row / p.heads, low = tsr_first_visible(w, position);
+            int end = tsr_visible_end(p.sequence, position);
 #pragma unroll
             for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     int at = key + j * 8 + lane % 4 * 2 + e;
-                    if (at > position || at < low) s[i][j][2 * h + e] = -INFINITY;
+                    if (at >= end || at < low) s[i][j][2 * h + e] = -INFINITY;
                 }
         }
 }

@@ -224,7 +224,7 @@ static __device__ __forceinline__ void store_group(const tsr_attention_work &w, 
 }
 
 /* Shared, from a multiple of 1024 bytes: q [ROWS][D], k and v [2][KEYS][D], permuted */
-template <typename T, int D, int GROUPS>
+template <typename T, int D, int GROUPS, bool BIASED>
 static __global__ void __launch_bounds__(GROUPS *GROUP_THREADS, 2)
     group_tile(__grid_constant__ const tsr_attention_work w)
 {
@@ -256,7 +256,8 @@ static __global__ void __launch_bounds__(GROUPS *GROUP_THREADS, 2)
             find_pages(w, p, key + 2 * KEYS, page);
         }
         score_group<T, D, GROUPS>(q, k + at * KEYS * D, s);
-        if (key + KEYS - 1 > p.first || key < low) hide<D, 1>(w, p, key, warp_row, s);
+        if (BIASED) add_biases<D, 1>(w, p, key, warp_row, s);
+        if (key + KEYS > p.seen || key < low) hide<D, 1>(w, p, key, warp_row, s);
         softmax_step<D, 1>(w.scale, s, &sums);
         add_group<T, D>(s, v + at * KEYS * D, &sums);
     }
@@ -265,24 +266,30 @@ static __global__ void __launch_bounds__(GROUPS *GROUP_THREADS, 2)
 
 /* --- Launch --- */
 
-template <typename T, int D, int GROUPS>
+template <typename T, int D, int GROUPS, bool BIASED>
 static tsr_status launch(const tsr_attention_work *w, const tsr_cuda_step *step)
 {
     dim3 grid(w->kv_heads, (unsigned)most_tiles(w, step, group_shape<D, GROUPS>::ROWS));
     size_t shared = group_shape<D, GROUPS>::shared(sizeof(T));
-    TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(group_tile<T, D, GROUPS>,
+    TSR_TRY(tsr_cuda_check(cudaFuncSetAttribute(group_tile<T, D, GROUPS, BIASED>,
                                                 cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
                            "attention: shared memory of the prefill kernel"));
     return tsr_launch(step, "attention: prefill", grid, dim3(group_shape<D, GROUPS>::THREADS), shared,
-                      group_tile<T, D, GROUPS>, *w);
+                      group_tile<T, D, GROUPS, BIASED>, *w);
+}
+
+template <typename T, int D, bool BIASED>
+static tsr_status choose_groups(const tsr_attention_work *w, const tsr_cuda_step *step)
+{
+    int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group);
+    int64_t tiles = step->bound_tokens * heads / group_shape<D, 2>::ROWS * w->kv_heads;
+    return tiles > 2 * step->n_processors ? launch<T, D, 2, BIASED>(w, step) : launch<T, D, 1, BIASED>(w, step);
 }
 
 template <typename T, int D>
 static tsr_status choose(const tsr_attention_work *w, const tsr_cuda_step *step)
 {
-    int64_t heads = tsr_attention_heads_per_kv(w->heads, w->group);
-    int64_t tiles = step->bound_tokens * heads / group_shape<D, 2>::ROWS * w->kv_heads;
-    return tiles > 2 * step->n_processors ? launch<T, D, 2>(w, step) : launch<T, D, 1>(w, step);
+    return w->alibi != 0 ? choose_groups<T, D, true>(w, step) : choose_groups<T, D, false>(w, step);
 }
 
 bool tsr_attention_has_wgmma(int head_dim)

@@ -1,5 +1,6 @@
-/* embed.cu: out[t] = scale * W[index[t]], index the token ids or the positions + offset. Rows that W, which begins at
- * first_row, does not hold give zeros; the ranks' outputs then add up to the embedding. */
+/* embed.cu: out[t] = scale * W[index[t]], index the token ids or, plus an offset, the positions or one of their rows
+ * (layers/prefix.h). Rows that W, which begins at first_row, does not hold give zeros; the ranks' outputs then add up to the
+ * embedding. */
 #include "layers/cuda/kernels.h"
 #include "layers/cuda/kernels/elementwise.cuh"
 
@@ -32,21 +33,35 @@ template <typename T, int N> struct table_row {
     }
 };
 
+const int32_t *indices_of(tsr_embed_index index, const tsr_cuda_step *step)
+{
+    switch (index) {
+    case TSR_EMBED_POSITIONS:
+        return step->positions;
+    case TSR_EMBED_FIRST_ROW:
+        return step->position_rows[0];
+    case TSR_EMBED_SECOND_ROW:
+        return step->position_rows[1];
+    default:
+        return step->ids;
+    }
+}
+
 template <typename T, int N> tsr_status launch(const tsr_cuda_call *call, const tsr_cuda_step *step)
 {
     const tsr_cuda_operand *out = &call->out[0];
     const tsr_cuda_weight *w = call->weight[0];
-    bool by_position = call->attrs.embed.index == TSR_EMBED_POSITIONS;
+    const auto *a = &call->attrs.embed;
     table_row<T, N> body = {(const T *)w->data,
                             w->rows,
                             w->cols,
                             (T *)out->data,
                             out->ld,
-                            by_position ? step->positions : step->ids,
+                            indices_of(a->index, step),
                             out->selected ? step->rows : nullptr,
                             step->counts,
-                            (by_position ? (int64_t)call->attrs.embed.offset : 0) - call->attrs.embed.first_row,
-                            call->attrs.embed.scale};
+                            (a->index == TSR_EMBED_IDS ? 0 : (int64_t)a->offset) - a->first_row,
+                            a->scale};
     return tsr_each<N>(step, "embed", tsr_cuda_bound_rows(out, step), out->cols, body);
 }
 
