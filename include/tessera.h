@@ -75,6 +75,8 @@ typedef struct tsr_engine_options {
                                start; NULL: none */
     const char *task;  /* "auto" (what "architectures" in config.json says), "text-generation",
                                "text-classification", "token-classification" */
+    int training_mp_size; /* the tensor-parallel degree at which the checkpoint was trained; 0: whatever it says.
+                             A checkpoint of another one is refused */
     const char *
         plan_ahead; /* "on": the next step is planned and enqueued before the results of this one are there, as
                                far as it does not depend on them; "off"; "auto": on for GPUs. Tokens are the same */
@@ -82,7 +84,7 @@ typedef struct tsr_engine_options {
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL, "auto", "auto"                                                     \
+            "auto", 0, false, NULL, NULL, "auto", 0, "auto"                                                  \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
