@@ -95,6 +95,7 @@ __global__ void search(const tsr_cuda_sample s)
     if (threadIdx.x != 0) return;
     out->score = best.score;
     out->id = best.id;
+    out->value = best.id >= 0 ? x[best.id - s.first_id] : 0;
     out->bad = bad;
 }
 
@@ -118,12 +119,10 @@ __device__ __forceinline__ void add_finding(tsr_cuda_finding *a, const tsr_cuda_
     a->bad |= b.bad;
 }
 
-/* The raw logit of the id that was found, from what the penalty made of it. */
-__device__ float raw_value(const tsr_cuda_sample &s, int32_t row, int32_t id)
+/* The raw logit of an id, from what the penalty made of it. */
+__device__ float raw_value(const tsr_cuda_sample &s, int32_t row, int32_t id, float l)
 {
     const tsr_cuda_choice &c = s.choices[row];
-    bool from_whole = s.whole && s.any_filters && tsr_is_filtered(c, s.vocabulary);
-    float l = from_whole ? s.whole[(int64_t)row * s.vocabulary + id] : s.logits[row * s.ld + id - s.first_id];
     for (int32_t i = 0; i < c.n_seen; i++)
         if (s.edits[c.first_edit + i] == id) return l > 0 ? l * c.penalty : l / c.penalty;
     return l;
@@ -145,11 +144,11 @@ __device__ tsr_cuda_finding merge_parts(const tsr_cuda_sample &s, int32_t row, i
     const tsr_cuda_finding *parts = &s.parts[row * TSR_SAMPLE_SPLITS];
     tsr_cuda_finding f = {0, 0, -INFINITY, 0, -INFINITY, -1, 0};
     for (int i = 0; i < splits; i++) {
-        tsr_cuda_finding p = {parts[i].score, 0, -INFINITY, 0, -INFINITY, parts[i].id, parts[i].bad};
+        tsr_cuda_finding p = {parts[i].score, 0, -INFINITY, parts[i].value, -INFINITY, parts[i].id, parts[i].bad};
         if (s.any_logprobs) p.sum = parts[i].sum, p.max = parts[i].max, p.target = parts[i].target;
         add_finding(&f, p);
     }
-    if (s.any_logprobs && f.id >= 0 && s.choices[row].logprob) f.value = raw_value(s, row, f.id);
+    if (s.any_logprobs && f.id >= 0 && s.choices[row].logprob) f.value = raw_value(s, row, f.id, f.value);
     return f;
 }
 
@@ -206,12 +205,28 @@ unsigned blocks(int64_t n)
     return (unsigned)((n + THREADS - 1) / THREADS);
 }
 
+/* Rows first .. first + n - 1 of a sample. */
+tsr_cuda_sample piece_of(const tsr_cuda_sample *s, int32_t first, int32_t n)
+{
+    tsr_cuda_sample piece = *s;
+    piece.logits += first * s->ld;
+    piece.choices += first;
+    piece.parts += (int64_t)first * TSR_SAMPLE_SPLITS;
+    piece.n_rows = n;
+    return piece;
+}
+
 tsr_status filter(const tsr_cuda_sample *s, const tsr_cuda_step *step)
 {
     if (!s->comm) return tsr_cuda_sample_filtered(s, s->logits, s->ld, s->n_local, s->first_id, step);
-    TSR_TRY(tsr_launch(step, "sampling", dim3(blocks(s->vocabulary), s->n_rows), dim3(THREADS), 0, spread, *s));
-    TSR_TRY(s->comm->ops->all_reduce(s->comm, s->whole, TSR_F32, (int64_t)s->n_rows * s->vocabulary, step));
-    return tsr_cuda_sample_filtered(s, s->whole, s->vocabulary, s->vocabulary, 0, step);
+    for (int32_t row = 0; row < s->n_rows; row += TSR_SAMPLE_WHOLE_ROWS) {
+        int32_t n = (int32_t)tsr_min(s->n_rows - row, TSR_SAMPLE_WHOLE_ROWS);
+        tsr_cuda_sample p = piece_of(s, row, n);
+        TSR_TRY(tsr_launch(step, "sampling", dim3(blocks(s->vocabulary), (unsigned)n), dim3(THREADS), 0, spread, p));
+        TSR_TRY(s->comm->ops->all_reduce(s->comm, s->whole, TSR_F32, (int64_t)n * s->vocabulary, step));
+        TSR_TRY(tsr_cuda_sample_filtered(&p, s->whole, s->vocabulary, s->vocabulary, 0, step));
+    }
+    return TSR_OK;
 }
 
 tsr_status settle_all(const tsr_cuda_sample *s, int splits, const tsr_cuda_step *step)

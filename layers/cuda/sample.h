@@ -44,13 +44,14 @@ typedef struct tsr_cuda_finding {
     double score;    /* of `id`: its logit if greedy, else what the draw made of it */
     double sum;      /* of exp(l - max), raw logits */
     float max;       /* raw */
-    float value;     /* raw logit of `id` */
+    float value;     /* logit of `id`; in messages the raw one */
     float target;    /* raw logit of the target, else -infinity */
     int32_t id, bad; /* id -1: none; bad: NaN or +infinity among the logits */
 } tsr_cuda_finding;
 
 enum {
     TSR_SAMPLE_SPLITS = 32,                           /* most parts of a row */
+    TSR_SAMPLE_WHOLE_ROWS = 16,                       /* rows that travel whole, at a time */
     TSR_FINDING_PIECES = sizeof(tsr_cuda_finding) / 2 /* floats that a finding travels as */
 };
 
@@ -66,7 +67,7 @@ typedef struct tsr_cuda_sample {
     /* scratch */
     tsr_cuda_finding *parts; /* [n_rows][TSR_SAMPLE_SPLITS] */
     float *messages;         /* several ranks: [ranks][n_rows][TSR_FINDING_PIECES] */
-    float *whole;            /* several ranks and any_filters: [n_rows][vocabulary] */
+    float *whole;            /* several ranks: [min(n_rows, TSR_SAMPLE_WHOLE_ROWS)][vocabulary] */
     /* results */
     int32_t *tokens;         /* [n_rows] */
     tsr_cuda_chosen *chosen; /* [n_rows] pinned */

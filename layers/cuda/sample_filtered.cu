@@ -196,6 +196,7 @@ __global__ void __launch_bounds__(THREADS)
     tsr_cuda_finding *out = &s.parts[blockIdx.x * TSR_SAMPLE_SPLITS];
     out->score = best.score;
     out->id = best.id;
+    out->value = best.id >= 0 ? r.x[best.id - first_id] : 0;
 }
 
 } /* namespace */

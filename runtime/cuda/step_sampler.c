@@ -37,7 +37,8 @@ static int64_t message_bytes(const tsr_step_sampler_limits *l)
 
 static int64_t whole_bytes(const tsr_step_sampler_limits *l)
 {
-    return l->comm ? (int64_t)l->max_rows * l->vocabulary * (int64_t)sizeof(float) : 0;
+    int64_t rows = tsr_min(l->max_rows, TSR_SAMPLE_WHOLE_ROWS);
+    return l->comm ? rows * l->vocabulary * (int64_t)sizeof(float) : 0;
 }
 
 static int64_t part_bytes(const tsr_step_sampler_limits *l)
