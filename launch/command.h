@@ -43,10 +43,11 @@ typedef struct tsr_input {
     char *text;   /* owned; NULL if ids were given */
     int32_t *ids; /* owned */
     int64_t n_ids;
+    bool is_chat; /* a conversation that a template has written: no special tokens are to be added */
 } tsr_input;
 
-/* Reads --prompt, --prompt-file, --text and --ids in the order given. TSR_ERR_USAGE if there is none,
- * TSR_ERR_IO. */
+/* Reads --prompt, --prompt-file, --chat, --text and --ids in the order given. TSR_ERR_USAGE if there is none,
+ * TSR_ERR_IO; of a chat also TSR_ERR_FORMAT and TSR_ERR_CAPACITY. */
 tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n);
 void tsr_inputs_free(tsr_input **inputs, int64_t n);
 

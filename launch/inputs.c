@@ -1,5 +1,6 @@
 /* inputs.c: what the command line gives as tokens: texts, files, lists of ids. */
 #include "base/memory.h"
+#include "launch/chat_input.h"
 #include "launch/command.h"
 #include "layers/task.h"
 
@@ -119,27 +120,45 @@ static tsr_status copy_text(const char *text, char **out)
     return TSR_OK;
 }
 
-static tsr_status read_one(const tsr_list_item *item, tsr_input *out)
+static tsr_status read_chat(const tsr_options *o, const char *path, tsr_chat_reader *reader, tsr_input *out)
+{
+    char *json;
+    TSR_TRY(read_file(path, &json));
+    tsr_status s = tsr_chat_input(o, path, json, reader, out);
+    tsr_free(json);
+    return s;
+}
+
+static tsr_status read_one(const tsr_options *o, const tsr_list_item *item, tsr_chat_reader *reader,
+                           tsr_input *out)
 {
     if (item->option == TSR_OPT_IDS) return parse_ids(item->value, out);
     if (item->option == TSR_OPT_PROMPT_FILE) return read_file(item->value, &out->text);
+    if (item->option == TSR_OPT_CHAT) return read_chat(o, item->value, reader, out);
     return copy_text(item->value, &out->text);
+}
+
+static const char *nothing_given(int command)
+{
+    return command == TSR_CMD_GENERATE
+               ? "nothing to continue: give --prompt, --prompt-file or --ids, or --chat"
+           : command == TSR_CMD_TOKENIZE ? "nothing to work on: give --text or --ids, or --chat"
+                                         : "nothing to work on: give --text or --ids";
 }
 
 tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n)
 {
     void *p;
+    tsr_chat_reader reader = {0};
     *out = NULL;
     *n = 0;
     TSR_TRY(tsr_calloc(o->n_list > 0 ? o->n_list : 1, sizeof(tsr_input), "the inputs", &p));
     tsr_input *inputs = p;
     tsr_status s = TSR_OK;
     for (int i = 0; i < o->n_list && s == TSR_OK; i++)
-        if (o->list[i].option != TSR_OPT_STOP) s = read_one(&o->list[i], &inputs[(*n)++]);
-    if (s == TSR_OK && *n == 0)
-        s = tsr_fail(TSR_ERR_USAGE, o->command == TSR_CMD_GENERATE
-                                        ? "nothing to continue: give --prompt, --prompt-file or --ids"
-                                        : "nothing to work on: give --text or --ids");
+        if (o->list[i].option != TSR_OPT_STOP) s = read_one(o, &o->list[i], &reader, &inputs[(*n)++]);
+    tsr_chat_reader_free(&reader);
+    if (s == TSR_OK && *n == 0) s = tsr_fail(TSR_ERR_USAGE, "%s", nothing_given(o->command));
     if (s != TSR_OK) {
         tsr_inputs_free(&inputs, *n);
         *n = 0;
