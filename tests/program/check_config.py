@@ -47,6 +47,7 @@ REFUSED_LINES = [
     ("option.tp=2\noption.tensor_parallel_degree=2", r':2: .*is the option that .*properties:1 states too'),
     ("option.tp=2\noption.tp=2", r"line 2: key \"option\.tp\" stands in line 1 already"),
     ("option.entryPoint=model.py", r'"option\.entryPoint" cannot be "model\.py": .*none is executed'),
+    ("option.model_id=s3://bucket/model", r"s3://bucket/model: nothing is downloaded"),
     ("engine=TensorRT", r'"engine" cannot be "TensorRT"'),
     ("option.env=A=B", r'"option\.env" cannot be "A=B": set environment variables'),
     ("option.deepspeed_config_path=ds.json", r"write what the file says as options"),
