@@ -14,7 +14,7 @@
  * where a relative one does not exist. It may not lead upwards.
  */
 #include "base/log.h"
-#include "checkpoint/deepspeed.h"
+#include "checkpoint/inference_files.h"
 #include "checkpoint/megatron.h"
 #include "checkpoint/torch.h"
 
@@ -121,8 +121,8 @@ static tsr_status read_ranks(description *d)
 {
     int64_t files = (int64_t)json_array_size(d->cut), tp;
     TSR_TRY(tsr_object_number(d->root, "version", -1, 0, 1e6, &d->version));
-    TSR_TRY(tsr_object_int(d->root, "tp_size", files, 1, TSR_DEEPSPEED_RANKS_CAP, &tp));
-    return tsr_object_int(d->root, "mp_size", tp, 1, TSR_DEEPSPEED_RANKS_CAP, &d->ranks);
+    TSR_TRY(tsr_object_int(d->root, "tp_size", files, 1, TSR_INFERENCE_RANKS_CAP, &tp));
+    return tsr_object_int(d->root, "mp_size", tp, 1, TSR_INFERENCE_RANKS_CAP, &d->ranks);
 }
 
 /* --- Its files --- */
@@ -158,7 +158,7 @@ bool tsr_is_safetensors(const tsr_source *s, int file)
     return n > m && strcmp(name + n - m, ending) == 0;
 }
 
-static tsr_status list_whole(tsr_source *s, const tsr_deepspeed_files *f)
+static tsr_status list_whole(tsr_source *s, const tsr_inference_files *f)
 {
     for (int64_t i = 0; i < f->whole_count; i++)
         TSR_TRY(tsr_is_safetensors(s, f->whole[i]) ? tsr_safetensors_list(s, f->whole[i])
@@ -167,7 +167,7 @@ static tsr_status list_whole(tsr_source *s, const tsr_deepspeed_files *f)
 }
 
 /* A file called tp_RR_PP is of rank RR and must stand in the list where one of that rank belongs. */
-static tsr_status check_place(const tsr_source *s, const tsr_deepspeed_files *f, int64_t i)
+static tsr_status check_place(const tsr_source *s, const tsr_inference_files *f, int64_t i)
 {
     const char *path = tsr_source_file_name(s, f->cut[i]), *slash = strrchr(path, '/');
     int said, part, end = 0;
@@ -181,9 +181,9 @@ static tsr_status check_place(const tsr_source *s, const tsr_deepspeed_files *f,
 }
 
 /* Equally many files of each rank, in the right order. */
-static tsr_status check_ranks(const tsr_source *s, const tsr_deepspeed_files *f)
+static tsr_status check_ranks(const tsr_source *s, const tsr_inference_files *f)
 {
-    if (f->ranks > TSR_DEEPSPEED_RANKS_CAP || f->cut_count % f->ranks != 0)
+    if (f->ranks > TSR_INFERENCE_RANKS_CAP || f->cut_count % f->ranks != 0)
         return tsr_fail(TSR_ERR_FORMAT,
                         "%s: \"checkpoints\": %lld files cannot be equally many of each of %lld ranks",
                         f->where, (long long)f->cut_count, (long long)f->ranks);
@@ -192,13 +192,13 @@ static tsr_status check_ranks(const tsr_source *s, const tsr_deepspeed_files *f)
 }
 
 /* The files of Megatron's ranks, in order: f->cut, f->ranks of them. */
-static tsr_status list_megatron(tsr_source *s, const tsr_deepspeed_files *f)
+static tsr_status list_megatron(tsr_source *s, const tsr_inference_files *f)
 {
     tsr_megatron_request q = {f->cut, (int)f->cut_count, (int)f->ranks, f->version, f->where};
     return tsr_megatron_list(s, &q);
 }
 
-static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_deepspeed_files *f)
+static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_inference_files *f)
 {
     bool told = false;
     if (!d->cut) return list_whole(s, f);
@@ -209,13 +209,13 @@ static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_de
                         f->where);
     if (d->megatron) return list_megatron(s, f);
     TSR_TRY(check_ranks(s, f));
-    s->trained_mp = (int)f->ranks;
+    if (s->wanted_mp) s->trained_mp = s->wanted_mp; /* it was cut after training, which it says nothing of */
     return tsr_presharded_list(s, f);
 }
 
 static tsr_status open_lists(tsr_source *s, const description *d)
 {
-    tsr_deepspeed_files f = {.where = d->root.where,
+    tsr_inference_files f = {.where = d->root.where,
                              .whole_count = (int64_t)json_array_size(d->whole),
                              .cut_count = (int64_t)json_array_size(d->cut),
                              .ranks = d->ranks,

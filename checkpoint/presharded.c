@@ -7,7 +7,7 @@
  */
 #include "base/checked.h"
 #include "base/log.h"
-#include "checkpoint/deepspeed.h"
+#include "checkpoint/inference_files.h"
 #include "checkpoint/injected.h"
 #include "checkpoint/torch.h"
 
@@ -16,7 +16,7 @@
 
 typedef struct presharded {
     tsr_source *source;
-    const tsr_deepspeed_files *files;
+    const tsr_inference_files *files;
     int ranks;
     tsr_state *rank;         /* [ranks]: what each has */
     tsr_state whole, out;    /* of the files of whole tensors; the result */
@@ -61,7 +61,7 @@ static tsr_status collect(tsr_source *source, int file, tsr_state *state)
 
 static tsr_status collect_all(presharded *p)
 {
-    const tsr_deepspeed_files *f = p->files;
+    const tsr_inference_files *f = p->files;
     for (int64_t i = 0; i < f->whole_count; i++) TSR_TRY(collect(p->source, f->whole[i], &p->whole));
     for (int64_t i = 0; i < f->cut_count; i++) TSR_TRY(collect(p->source, f->cut[i], &p->rank[i % f->ranks]));
     TSR_TRY(tsr_state_sort(&p->whole, f->where));
@@ -242,7 +242,7 @@ static tsr_status list(presharded *p)
     return tsr_state_list(&p->out);
 }
 
-tsr_status tsr_presharded_list(tsr_source *source, const tsr_deepspeed_files *files)
+tsr_status tsr_presharded_list(tsr_source *source, const tsr_inference_files *files)
 {
     presharded p = {.source = source,
                     .files = files,

@@ -1,6 +1,6 @@
 /* source_below.c: a checkpoint in a folder that a file named, and the config that it may need. */
 #include "base/checked.h"
-#include "checkpoint/deepspeed.h"
+#include "checkpoint/inference_files.h"
 #include "checkpoint/torch.h"
 
 #include <errno.h>

@@ -74,7 +74,8 @@ static void every_allocation_may_fail(void **state)
     static const struct {
         const char *name;
         int64_t tensors;
-    } cases[] = {{"zero1", 5}, {"zero2", 5}, {"zero3", 5}, {"module", 4}, {"layers", 8}, {"sequential", 8}};
+    } cases[] = {{"zero1", 5},  {"zero2", 5},      {"zero3", 5}, {"module", 4},
+                 {"layers", 8}, {"sequential", 8}, {"gpt2", 8}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         tsr_status status = TSR_ERR_MEMORY;
         int failures = 0;

@@ -63,7 +63,7 @@ class Presharded(Case):
 
     @needs_ranks
     def test_ranks(self):
-        cases = (("gpt_neox_parallel", 4, 3), ("llama_gqa", 3, 2), ("bloom_seven_heads", 2, 3), ("gpt2_untied", 3, 2))
+        cases = (("gpt_neox_parallel", 4, 3), ("llama_gqa", 3, 2), ("bloom_seven_heads", 2, 4), ("gpt2_untied", 3, 2))
         for instance, m, ranks in cases[:2 if support.SANITIZED else None]:
             with self.subTest(instance=instance, m=m, ranks=ranks):
                 self.same(self.make(instance, m), instance, ranks)
@@ -122,6 +122,8 @@ class Presharded(Case):
                 told = {key: value for key, value in {**said, **change}.items() if value is not None}
                 (folder / "ds.json").write_text(json.dumps(told))
                 self.same(folder, "llama_gqa", 0, "--checkpoint", "ds.json")
+        for trained in (1, 3):  # was cut after training
+            self.same(folder, "llama_gqa", 0, "--checkpoint", "ds.json", "--training-mp-size", trained)
 
     def test_lists_of_pieces(self):
         """A plain list of one file a rank; pieces in safetensors files; many parts."""
@@ -306,7 +308,7 @@ class Hostile(Case):
             self.no(folder, "heads")
 
 
-E, FFN, HEADS, LAYERS, VOCABULARY = 512, 1400, 8, 2, 4001
+E, FFN, HEADS, LAYERS, VOCABULARY = 384, 1032, 8, 2, 1501
 CONFIGS = {
     "llama": {**models.llama_config(E, HEADS, HEADS, FFN, LAYERS, VOCABULARY, tied=False)},
     "gpt2": {"model_type": "gpt2", "n_embd": E, "n_head": HEADS, "n_layer": LAYERS, "n_inner": FFN, "vocab_size": VOCABULARY,
@@ -357,7 +359,7 @@ class Bytes(Case):
     def check(self, folder, ranks):
         (plan,) = self.good("plan", "--model", folder, "--tp", ranks, "--json").lines()
         (told,) = self.good("bench", "--model", folder, "--prompt-tokens", 4, "--new-tokens", 1, "--batch", 1, "--repeat",
-                            1, "--json", "--quiet", ranks=ranks).lines()
+                            1, "--threads", 1, "--json", "--quiet", ranks=ranks).lines()
         for rank, own in enumerate(told["per_rank"]):
             slices = 2 * sum(weight["elements"][rank] for weight in plan["weights"])
             print(f"{folder.name}: rank {rank} of {ranks} read {own['bytes_read']}, its slices are {slices}")

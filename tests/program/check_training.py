@@ -10,11 +10,12 @@ import shutil
 import tempfile
 import unittest
 
+import megatronfile
 import models
 import support
 from support import ORACLE, Case, TempFolder, needs_ranks
 from torchfile import STORAGES, read_instance
-from trainfile import scaled, write_layers, write_module, write_sequential, write_sequential_zero, write_zero
+from trainfile import scaled, write_gpt2_layers, write_layers, write_module, write_sequential, write_sequential_zero, write_zero
 
 GPT2 = "gpt2_prefixed"
 FROZEN = ["transformer.wpe.weight", "transformer.h.0.ln_1.bias"]
@@ -139,6 +140,24 @@ class Pipelines(Instances):
             folder, weights = self.start("gpt_neox_parallel")
             write_sequential_zero(folder, weights, 2, 7, stage, 3)
             self.same(folder, "gpt_neox_parallel", ranks=(0, 3) if stage == 1 else (0,))
+
+    def test_gpt2(self):
+        """As the same weights in Hugging Face's form; without a config there are no heads."""
+        model = megatronfile.Model("gpt2", heads=6, size=4)
+        plain = pathlib.Path(tempfile.mkdtemp(dir=self.temp.path))
+        models.write_safetensors(plain / "model.safetensors", model.hugging_face())
+        (plain / "config.json").write_text(json.dumps(model.config()))
+        ids = ("--ids", "1,5,17,3,99", "--ids", "100,2")
+        for trained_on in (1, 2, 3):
+            folder = pathlib.Path(tempfile.mkdtemp(dir=self.temp.path))
+            write_gpt2_layers(folder, model, trained_on)
+            self.refused(support.run("inspect", folder), 3, "number of attention heads|final_layernorm|has none of this name")
+            shutil.copy(plain / "config.json", folder)
+            for n in (0, 2) if support.MPIRUN and trained_on == 3 else (0,):
+                said = [self.good("score", "--model", at, "--json", "--quiet", *ids, ranks=n).out for at in (plain, folder)]
+                self.assertEqual(*said)
+            self.good("convert", "--model", folder, "--output", folder / "out", "--verify", "--quiet")
+            self.assertEqual(read_instance(folder / "out"), read_instance(plain))
 
     def test_convert(self):
         """The weights come out as they went in: without padding, summands added up."""

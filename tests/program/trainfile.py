@@ -270,3 +270,23 @@ def write_sequential_zero(folder, weights, ranks, heads, stage, dp):
                for (layer, name), t in state.items()}
         buffers = [name for name in own if name.endswith((".attention.bias", ".masked_bias", ".inv_freq"))]
         write_zero(folder, own, stage, dp, buffers=buffers, mp=rank)
+
+
+def write_gpt2_layers(folder, model, ranks, tag="global_step7"):
+    """A GPT-2 of megatronfile.py's, as Megatron-DeepSpeed stores its layers."""
+    folder = pathlib.Path(folder)
+    for rank in range(ranks):
+        files = collections.defaultdict(collections.OrderedDict)
+        for name, piece in model.pieces(rank, ranks, 2).items():
+            if name.startswith("layers."):
+                _, layer, inner = name.split(".", 2)
+                files[3 + int(layer)][inner.replace("attention.", "self_attention.", inner.startswith("attention."))] = piece
+            elif name.startswith("final_layernorm."):
+                files[4 + model.layers][name.rpartition(".")[2]] = piece
+            else:
+                files[1][name] = piece
+        for layer, state in files.items():
+            write_torch(folder / tag / f"layer_{layer:02}-model_{rank:02}-model_states.pt",
+                        collections.OrderedDict((name, piece.tensor()) for name, piece in state.items()))
+        write_torch(folder / tag / f"mp_rank_{rank:02}_model_states.pt", {"module": None, "mp_world_size": ranks})
+    (folder / "latest").write_text(tag)
