@@ -120,6 +120,8 @@ static void check_out(const scene *s, const tsr_cuda_operand *out, const tsr_ope
     char *raw = malloc((size_t)bytes);
     to_host(raw, out->data, (size_t)bytes);
     double tolerance = s->dtype == TSR_F32 ? 1e-5 : s->dtype == TSR_F16 ? 3e-3 : 3e-2;
+    /* Slopes times hundreds of positions: the scores themselves are rounded that much more coarsely. */
+    if (s->dtype == TSR_F32 && s->extras.alibi != 0) tolerance = 5e-5;
     for (int64_t r = 0; r < s->step.device.bound_tokens; r++)
         for (int64_t c = 0; c < out->ld; c++) {
             const char *at = raw + (r * out->ld + c) * size;
