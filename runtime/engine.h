@@ -23,6 +23,14 @@ tsr_pool *tsr_engine_pool(const tsr_engine *engine);
 const tsr_executor *tsr_engine_executor(const tsr_engine *engine);
 const struct tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *engine);
 
+/* Rank 0. Requests waiting and running, pages, and what was done since the engine was made. */
+typedef struct tsr_engine_counts {
+    int32_t waiting, running;
+    int32_t pages_total, pages_used; /* of keys and values */
+    int64_t steps, prompt_tokens, generated_tokens;
+} tsr_engine_counts;
+tsr_engine_counts tsr_engine_get_counts(const tsr_engine *engine);
+
 /* Rank 0: sends the other ranks out of tsr_engine_follow; afterwards all may use the world's collectives
  * again. No steps may follow. Done by tsr_engine_destroy if it has not been before. */
 tsr_status tsr_engine_dismiss(tsr_engine *engine);

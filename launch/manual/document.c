@@ -51,7 +51,7 @@ static const char head[] =
     "`revision` chooses\n"
     "among the revisions there. Nothing that comes with a model is executed, whatever `trust_remote_code` "
     "says.\n\n"
-    "There is no `tessera serve` yet: options of a server are checked and shown, and have no effect.\n\n"
+    "[serving.md](serving.md) says what `tessera serve` makes of its options.\n\n"
     "## Options\n\n"
     "| option | further names | values | commands | what it does |\n"
     "| --- | --- | --- | --- | --- |\n";
