@@ -376,9 +376,8 @@ static struct MHD_Daemon *start_daemon(tsr_server *server, const struct addrinfo
                             MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->settings.max_connections,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)TSR_SERVE_HEADER_BYTES,
                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)server->settings.send_seconds,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
-                            MHD_OPTION_NOTIFY_COMPLETED, complete, server, MHD_OPTION_NOTIFY_CONNECTION,
-                            connected, server, MHD_OPTION_END);
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, complete, server,
+                            MHD_OPTION_NOTIFY_CONNECTION, connected, server, MHD_OPTION_END);
 }
 
 tsr_status tsr_http_start(tsr_server *server)
