@@ -14,7 +14,8 @@
  * where a relative one does not exist. It may not lead upwards.
  */
 #include "base/log.h"
-#include "checkpoint/deepspeed.h"
+#include "checkpoint/inference_files.h"
+#include "checkpoint/megatron.h"
 #include "checkpoint/torch.h"
 
 #include <stdio.h>
@@ -58,7 +59,8 @@ static tsr_status find_base(const tsr_source *s, description *d)
         return TSR_OK;
     }
     bool found = false;
-    if (*d->base != '/') TSR_TRY(tsr_source_has_folder(s, d->base, d->root.where, &found));
+    tsr_status status = *d->base == '/' ? TSR_OK : tsr_source_has_folder(s, d->base, &found);
+    if (status != TSR_OK) return tsr_fail_in(status, "%s: base_dir", d->root.where);
     if (found) return TSR_OK;
     tsr_log(TSR_LOG_INFO, "%s: \"base_dir\" is not a folder below it: files are looked for beside it",
             d->root.where);
@@ -118,9 +120,9 @@ static tsr_status read_lists(description *d)
 static tsr_status read_ranks(description *d)
 {
     int64_t files = (int64_t)json_array_size(d->cut), tp;
-    TSR_TRY(tsr_object_number(d->root, "version", 0, 0, 1e6, &d->version));
-    TSR_TRY(tsr_object_int(d->root, "tp_size", files, 1, TSR_DEEPSPEED_RANKS_CAP, &tp));
-    return tsr_object_int(d->root, "mp_size", tp, 1, TSR_DEEPSPEED_RANKS_CAP, &d->ranks);
+    TSR_TRY(tsr_object_number(d->root, "version", -1, 0, 1e6, &d->version));
+    TSR_TRY(tsr_object_int(d->root, "tp_size", files, 1, TSR_INFERENCE_RANKS_CAP, &tp));
+    return tsr_object_int(d->root, "mp_size", tp, 1, TSR_INFERENCE_RANKS_CAP, &d->ranks);
 }
 
 /* --- Its files --- */
@@ -156,7 +158,7 @@ bool tsr_is_safetensors(const tsr_source *s, int file)
     return n > m && strcmp(name + n - m, ending) == 0;
 }
 
-static tsr_status list_whole(tsr_source *s, const tsr_deepspeed_files *f)
+static tsr_status list_whole(tsr_source *s, const tsr_inference_files *f)
 {
     for (int64_t i = 0; i < f->whole_count; i++)
         TSR_TRY(tsr_is_safetensors(s, f->whole[i]) ? tsr_safetensors_list(s, f->whole[i])
@@ -165,7 +167,7 @@ static tsr_status list_whole(tsr_source *s, const tsr_deepspeed_files *f)
 }
 
 /* A file called tp_RR_PP is of rank RR and must stand in the list where one of that rank belongs. */
-static tsr_status check_place(const tsr_source *s, const tsr_deepspeed_files *f, int64_t i)
+static tsr_status check_place(const tsr_source *s, const tsr_inference_files *f, int64_t i)
 {
     const char *path = tsr_source_file_name(s, f->cut[i]), *slash = strrchr(path, '/');
     int said, part, end = 0;
@@ -179,9 +181,9 @@ static tsr_status check_place(const tsr_source *s, const tsr_deepspeed_files *f,
 }
 
 /* Equally many files of each rank, in the right order. */
-static tsr_status check_ranks(const tsr_source *s, const tsr_deepspeed_files *f)
+static tsr_status check_ranks(const tsr_source *s, const tsr_inference_files *f)
 {
-    if (f->ranks > TSR_DEEPSPEED_RANKS_CAP || f->cut_count % f->ranks != 0)
+    if (f->ranks > TSR_INFERENCE_RANKS_CAP || f->cut_count % f->ranks != 0)
         return tsr_fail(TSR_ERR_FORMAT,
                         "%s: \"checkpoints\": %lld files cannot be equally many of each of %lld ranks",
                         f->where, (long long)f->cut_count, (long long)f->ranks);
@@ -190,25 +192,30 @@ static tsr_status check_ranks(const tsr_source *s, const tsr_deepspeed_files *f)
 }
 
 /* The files of Megatron's ranks, in order: f->cut, f->ranks of them. */
-static tsr_status list_megatron(tsr_source *s, const tsr_deepspeed_files *f)
+static tsr_status list_megatron(tsr_source *s, const tsr_inference_files *f)
 {
-    (void)s;
-    return tsr_fail(TSR_ERR_FORMAT, "%s: \"type\": Megatron checkpoints are not read yet", f->where);
+    tsr_megatron_request q = {f->cut, (int)f->cut_count, (int)f->ranks, f->version, f->where};
+    return tsr_megatron_list(s, &q);
 }
 
-static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_deepspeed_files *f)
+static tsr_status list_tensors(tsr_source *s, const description *d, const tsr_inference_files *f)
 {
     bool told = false;
     if (!d->cut) return list_whole(s, f);
     if (!d->megatron && tsr_is_safetensors(s, f->cut[0])) TSR_TRY(tsr_rank_files_told(s, f->cut[0], &told));
     if (told) return tsr_rank_files_list(s, f);
+    if (d->megatron && d->whole)
+        return tsr_fail(TSR_ERR_FORMAT, "%s: \"checkpoints\": Megatron's files all belong under \"tp\"",
+                        f->where);
+    if (d->megatron) return list_megatron(s, f);
     TSR_TRY(check_ranks(s, f));
-    return d->megatron ? list_megatron(s, f) : tsr_presharded_list(s, f);
+    if (s->wanted_mp) s->trained_mp = s->wanted_mp; /* it was cut after training, which it says nothing of */
+    return tsr_presharded_list(s, f);
 }
 
 static tsr_status open_lists(tsr_source *s, const description *d)
 {
-    tsr_deepspeed_files f = {.where = d->root.where,
+    tsr_inference_files f = {.where = d->root.where,
                              .whole_count = (int64_t)json_array_size(d->whole),
                              .cut_count = (int64_t)json_array_size(d->cut),
                              .ranks = d->ranks,
@@ -227,11 +234,15 @@ static tsr_status open_lists(tsr_source *s, const description *d)
 
 /* --- The format --- */
 
-static tsr_status open_folder(tsr_source *s, const description *d, const json_t *name)
+static tsr_status open_folder(tsr_source *s, description *d, const json_t *name)
 {
     char path[PATH_CAP];
+    TSR_TRY(read_ranks(d));
     TSR_TRY(find_path(d, name, path));
+    tsr_megatron_request stated = {NULL, 0, (int)d->ranks, d->version, d->root.where};
+    s->stated = d->megatron ? &stated : NULL;
     tsr_status status = tsr_source_open_below(s, path);
+    s->stated = NULL;
     return status == TSR_OK ? status : tsr_fail_in(status, "%s: checkpoints", d->root.where);
 }
 

@@ -38,7 +38,7 @@ static tsr_status read_layer(tsr_source *source, const tsr_deepspeed_file *file,
 }
 
 static tsr_status read_layers(tsr_source *source, const tsr_deepspeed_folder *folder, int ranks,
-                              tsr_state *states, const char **names, tsr_state *out)
+                              tsr_state *states, const char **names)
 {
     const tsr_deepspeed_file *file;
     int64_t n = tsr_deepspeed_files(folder, TSR_DEEPSPEED_LAYER, &file);
@@ -49,10 +49,10 @@ static tsr_status read_layers(tsr_source *source, const tsr_deepspeed_folder *fo
     }
     for (int64_t i = 0; i < n; i++) TSR_TRY(read_layer(source, &file[i], &states[file[i].mp]));
     for (int r = 0; r < ranks; r++) TSR_TRY(tsr_state_sort(&states[r], names[r]));
-    return tsr_pipeline_join(source, states, ranks, names, out);
+    return tsr_pipeline_list(source, states, ranks, names);
 }
 
-tsr_status tsr_deepspeed_layers(tsr_source *source, const tsr_deepspeed_folder *folder, tsr_state *out)
+tsr_status tsr_deepspeed_layers(tsr_source *source, const tsr_deepspeed_folder *folder)
 {
     const tsr_deepspeed_file *file;
     int64_t n = tsr_deepspeed_files(folder, TSR_DEEPSPEED_LAYER, &file);
@@ -62,7 +62,7 @@ tsr_status tsr_deepspeed_layers(tsr_source *source, const tsr_deepspeed_folder *
     TSR_TRY(count_ranks(folder, file, n, &ranks));
     TSR_TRY_OUT(tsr_calloc(ranks, sizeof(tsr_state), "the states of the ranks", &states));
     TSR_TRY_OUT(tsr_calloc(ranks, sizeof(char *), "the files of the ranks", &names));
-    TSR_TRY_OUT(read_layers(source, folder, ranks, states, names, out));
+    TSR_TRY_OUT(read_layers(source, folder, ranks, states, names));
 out:
     for (int r = 0; states && r < ranks; r++) tsr_state_free(&((tsr_state *)states)[r]);
     tsr_free(states);

@@ -191,11 +191,12 @@ tsr_status tsr_parted_view(tsr_arena *arena, int ranks, const tsr_view *const *v
     if (!tsr_shape_elements(rank, shape, &elements))
         return tsr_fail(TSR_ERR_INTERNAL, "a shape too large to exist");
     int64_t part = tsr_parted_elements(elements, ranks);
-    TSR_TRY(tsr_alloc(ranks * (int64_t)sizeof(const tsr_view *), "the parts of a parameter", &p));
+    int used = part > 0 ? (int)((elements + part - 1) / part) : 1; /* ranks that have more than padding */
+    TSR_TRY(tsr_alloc(used * (int64_t)sizeof(const tsr_view *), "the parts of a parameter", &p));
     const tsr_view **parts = p;
-    for (int r = 0; r < ranks; r++)
+    for (int r = 0; r < used; r++)
         TSR_TRY_OUT(tsr_view_slice(arena, vectors[r], 0, begin, begin + part, &parts[r]));
-    TSR_TRY_OUT(tsr_view_concat(arena, 0, ranks, parts, out));
+    TSR_TRY_OUT(tsr_view_concat(arena, 0, used, parts, out));
     TSR_TRY_OUT(tsr_view_slice(arena, *out, 0, 0, elements, out));
     TSR_TRY_OUT(tsr_view_reshape(arena, *out, rank, shape, out));
 out:

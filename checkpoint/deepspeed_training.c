@@ -2,11 +2,13 @@
  *
  * What is in it decides how it is read, in this order: layers of a pipeline (layer_*), partitions of ZeRO (*optim_states,
  * then the weights are the float32 ones), else the modules of the ranks as they stand. Where a part of one kind is missing
- * that is an error: another kind, older or less exact, does not take its place.
+ * that is an error: another kind, older or less exact, does not take its place. Where the weights are Megatron-LM's,
+ * megatron.h puts the ranks together.
  */
 #include "checkpoint/deepspeed_folder.h"
 #include "checkpoint/deepspeed_layers.h"
 #include "checkpoint/deepspeed_zero.h"
+#include "checkpoint/megatron.h"
 #include "checkpoint/pipeline.h"
 #include "checkpoint/torch.h"
 
@@ -49,21 +51,45 @@ static tsr_status read_ranks(training *t)
 
 /* --- All ranks --- */
 
+/* The file of rank r's module, which also tells what stands beside the weights. */
+static tsr_status add_module(training *t, int r, int *file)
+{
+    const tsr_deepspeed_file *first;
+    static const tsr_deepspeed_kind kinds[] = {TSR_DEEPSPEED_MODEL, TSR_DEEPSPEED_SHARD};
+    for (int k = 0; k < 2; k++) {
+        int64_t n = tsr_deepspeed_files(&t->folder, kinds[k], &first);
+        for (int64_t i = 0; i < n; i++)
+            if (first[i].mp == r) return tsr_source_add_path(t->source, first[i].path, file);
+    }
+    return tsr_fail(TSR_ERR_FORMAT, "%s: no *_model_states.pt of model-parallel rank %d",
+                    tsr_deepspeed_folder_name(&t->folder), r);
+}
+
+static tsr_status list_megatron(training *t)
+{
+    void *p;
+    TSR_TRY(tsr_calloc(t->mp, sizeof(int), "the files of the ranks", &p));
+    int *files = p;
+    tsr_megatron_request q = {.files = files, .n = t->mp, .version = -1};
+    tsr_status status = TSR_OK;
+    for (int r = 0; r < t->mp && status == TSR_OK; r++) status = add_module(t, r, &files[r]);
+    if (status == TSR_OK) status = tsr_megatron_list_states(t->source, t->state, &q);
+    tsr_free(files);
+    return status;
+}
+
 /* What the ranks' weights are together. */
 static tsr_status list_ranks(training *t)
 {
     bool sequential = true;
-    tsr_state whole = {.source = t->source};
     for (int r = 0; r < t->mp; r++) sequential = tsr_pipeline_is_sequential(&t->state[r]) && sequential;
+    if (!sequential && tsr_megatron_is_state(&t->state[0])) return list_megatron(t);
     if (!sequential && t->mp == 1) return tsr_state_list(&t->state[0]);
     if (!sequential)
         return tsr_fail(TSR_ERR_FORMAT,
                         "%s: the weights of %d model-parallel ranks, in no order that is known",
                         tsr_deepspeed_folder_name(&t->folder), t->mp);
-    tsr_status status = tsr_pipeline_join(t->source, t->state, t->mp, t->where, &whole);
-    if (status == TSR_OK) status = tsr_state_list(&whole);
-    tsr_state_free(&whole);
-    return status;
+    return tsr_pipeline_list(t->source, t->state, t->mp, t->where);
 }
 
 static tsr_status list_modules(training *t, int64_t n)
@@ -84,22 +110,14 @@ out:
     return status;
 }
 
-static tsr_status list_layers(training *t)
-{
-    tsr_state whole = {.source = t->source};
-    tsr_status status = tsr_deepspeed_layers(t->source, &t->folder, &whole);
-    if (status == TSR_OK) status = tsr_state_list(&whole);
-    tsr_state_free(&whole);
-    return status;
-}
-
 static tsr_status list_all(training *t)
 {
     int64_t n;
     const char *name = tsr_deepspeed_folder_name(&t->folder);
     if (tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_EXPERT, &t->file) > 0)
         return tsr_fail(TSR_ERR_FORMAT, "%s: of a mixture of experts, which is not read", t->file->path);
-    if (tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_LAYER, &t->file) > 0) return list_layers(t);
+    if (tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_LAYER, &t->file) > 0)
+        return tsr_deepspeed_layers(t->source, &t->folder);
     n = tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_OPTIM, &t->file);
     t->zero = n > 0;
     if (!t->zero) n = tsr_deepspeed_files(&t->folder, TSR_DEEPSPEED_MODEL, &t->file);

@@ -5,6 +5,8 @@
 #include "checkpoint/shape.h"
 #include "checkpoint/torch.h"
 
+enum { PARTS_CAP = 1 << 21 }; /* of all parameters on all ranks, under stage 3: each takes some memory */
+
 typedef struct zero {
     tsr_source *source;
     const tsr_deepspeed_folder *folder;
@@ -12,6 +14,7 @@ typedef struct zero {
     tsr_partitions from;
     tsr_torch_file model; /* the module's file, of data-parallel rank 0 */
     tsr_state *state;
+    int64_t parts; /* so far */
 } zero;
 
 /* An entry of param_shapes or of its like. */
@@ -77,6 +80,9 @@ static tsr_status add_parted(zero *z, const tsr_pickle_node *dict, int64_t *at)
         TSR_TRY(read_entry(z, i, &e));
         int64_t part = tsr_parted_elements(e.elements, from->ranks);
         if (part > tsr_view_elements(from->vector[0]) - *at) return too_large(z, &e);
+        z->parts += from->ranks;
+        if (z->parts > PARTS_CAP)
+            return tsr_fail(TSR_ERR_FORMAT, "%s: parameters in more than %d parts", z->model.name, PARTS_CAP);
         TSR_TRY(tsr_parted_view(z->source->arena, from->ranks, from->vector, *at, e.rank, e.shape, &view));
         TSR_TRY(tsr_state_add(z->state, e.name, view));
         *at += part;

@@ -28,6 +28,8 @@ extern const tsr_source_format tsr_format_torch_index;        /* shard_index.c *
 extern const tsr_source_format tsr_format_torch;              /* torch_bin.c */
 extern const tsr_source_format tsr_format_deepspeed_json;     /* deepspeed_json.c */
 extern const tsr_source_format tsr_format_deepspeed_training; /* deepspeed_training.c */
+extern const tsr_source_format tsr_format_megatron;           /* megatron_folder.c */
+extern const tsr_source_format tsr_format_megatron_states;    /* megatron_folder.c */
 
 typedef struct tsr_source_file {
     char *name;
@@ -42,6 +44,14 @@ struct tsr_source {
     char *model_dir; /* where the model's config lies; NULL: in no folder */
     bool below;      /* it is one that a file of the user's folder named */
     char *named;     /* the file of it that the user named; NULL: the format's marker */
+    int wanted_mp;   /* tensor-parallel degree in training, as the user states it; 0: not stated */
+    int trained_mp;  /* the same as found; 1 unless the format sets it */
+    const char *
+        config; /* JSON: what the checkpoint itself says of its model, in the terms of a config.json; or NULL */
+    const char *config_name; /* where that stood, for messages */
+    const struct tsr_megatron_request
+        *stated; /* what a file that named this folder says of a Megatron-LM checkpoint in
+                                                  it (megatron.h), while it is opened; NULL: nothing did */
     tsr_arena *arena;
     tsr_source_file *files;
     int64_t file_count, file_capacity;
@@ -56,6 +66,8 @@ struct tsr_source {
 /* An empty source on no folder (dir NULL) or on an open-able one. */
 tsr_status tsr_source_create(const char *dir, tsr_source **out);
 
+/* Does a format recognise what is asked for? Looks at names only. */
+bool tsr_source_recognised(const tsr_source_request *request);
 /* By what is named, or by what lies in the folder; NULL if nothing fits. */
 void tsr_source_choose_format(tsr_source *source);
 
@@ -65,12 +77,12 @@ void tsr_source_forget_files(tsr_source *source);
 /* Is there an entry of this name in the folder, whatever it is? */
 bool tsr_source_has_file(const tsr_source *source, const char *name);
 
-/* Is there a folder below this one, by a path of plain names? Another path is TSR_ERR_FORMAT naming `where`. */
-tsr_status tsr_source_has_folder(const tsr_source *source, const char *path, const char *where, bool *out);
+/* Is there a folder below this one, by a path of plain names? Another path is TSR_ERR_FORMAT. */
+tsr_status tsr_source_has_folder(const tsr_source *source, const char *path, bool *out);
 
 /* Goes over to a folder below this one, by a path of plain names, and lists the checkpoint there: that of the format
- * that recognises it, else all files in it that end in .safetensors, .bin or .pt, in the order of their names. Forgets the files opened so
- * far. Once only: what lies there cannot name another folder. */
+ * that recognises it, else all files in it that end in .safetensors, .bin or .pt, in the order of their names. Forgets
+ * the files opened so far. Once only: what lies there cannot name another folder. */
 tsr_status tsr_source_open_below(tsr_source *source, const char *path);
 
 /* The config.json of the model, for formats whose layout depends on it; free it with tsr_json_free. */

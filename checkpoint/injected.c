@@ -1,111 +1,22 @@
-/* injected.c: families of injected layers, and their weights back in the families' own names and layouts. */
-#include "checkpoint/injected.h"
+/* injected.c: the weights of injected layers, back in the families' own names and layouts. */
 #include "base/checked.h"
+#include "checkpoint/injected_family.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { HEADS_CAP = 1 << 16 };
-
-/* How a family stores q, k and v. */
-typedef enum qkv_layout {
-    QKV_APART,    /* three tensors */
-    QKV_TOGETHER, /* one of [q | k | v] */
-    QKV_BY_HEAD,  /* one of q, k and v of each head in turn; injected as [q | k | v] */
-    QKV_KEPT      /* as before, and injected so too */
-} qkv_layout;
-
-struct tsr_injected_family {
-    const char *model_type;
-    qkv_layout layout;
-    const char *qkv[3], *attention_out;
-    const char *inter[2]; /* up and gate, or one */
-    const char *mlp_out, *attention_norm, *mlp_norm;
-    bool in_out;           /* matrices are stored [in, out] */
-    bool plain_norms;      /* neither norms nor MLP have a bias */
-    int64_t default_heads; /* where the config says none and the layout depends on it */
-    const char *embedding, *head;
-};
-
-#define GATED_LLAMA                                                                                          \
-    .layout = QKV_APART, .qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},                \
-    .attention_out = "self_attn.o_proj", .inter = {"mlp.up_proj", "mlp.gate_proj"},                          \
-    .mlp_out = "mlp.down_proj", .attention_norm = "input_layernorm", .mlp_norm = "post_attention_layernorm", \
-    .plain_norms = true, .default_heads = 32, .embedding = "model.embed_tokens.weight",                      \
-    .head = "lm_head.weight"
-
-static const tsr_injected_family families[] = {
-    {.model_type = "gpt2",
-     .layout = QKV_TOGETHER,
-     .qkv = {"attn.c_attn"},
-     .attention_out = "attn.c_proj",
-     .inter = {"mlp.c_fc"},
-     .mlp_out = "mlp.c_proj",
-     .attention_norm = "ln_1",
-     .mlp_norm = "ln_2",
-     .in_out = true,
-     .embedding = "transformer.wte.weight",
-     .head = "lm_head.weight"},
-    {.model_type = "gpt_neo",
-     .layout = QKV_APART,
-     .qkv = {"attn.attention.q_proj", "attn.attention.k_proj", "attn.attention.v_proj"},
-     .attention_out = "attn.attention.out_proj",
-     .inter = {"mlp.c_fc"},
-     .mlp_out = "mlp.c_proj",
-     .attention_norm = "ln_1",
-     .mlp_norm = "ln_2",
-     .embedding = "transformer.wte.weight",
-     .head = "lm_head.weight"},
-    {.model_type = "gptj",
-     .layout = QKV_APART,
-     .qkv = {"attn.q_proj", "attn.k_proj", "attn.v_proj"},
-     .attention_out = "attn.out_proj",
-     .inter = {"mlp.fc_in"},
-     .mlp_out = "mlp.fc_out",
-     .attention_norm = "ln_1",
-     .embedding = "transformer.wte.weight",
-     .head = "lm_head.weight"},
-    {.model_type = "gpt_neox",
-     .layout = QKV_BY_HEAD,
-     .qkv = {"attention.query_key_value"},
-     .attention_out = "attention.dense",
-     .inter = {"mlp.dense_h_to_4h"},
-     .mlp_out = "mlp.dense_4h_to_h",
-     .attention_norm = "input_layernorm",
-     .mlp_norm = "post_attention_layernorm",
-     .default_heads = 64,
-     .embedding = "gpt_neox.embed_in.weight",
-     .head = "embed_out.weight"},
-    {.model_type = "bloom",
-     .layout = QKV_KEPT,
-     .qkv = {"self_attention.query_key_value"},
-     .attention_out = "self_attention.dense",
-     .inter = {"mlp.dense_h_to_4h"},
-     .mlp_out = "mlp.dense_4h_to_h",
-     .attention_norm = "input_layernorm",
-     .mlp_norm = "post_attention_layernorm",
-     .embedding = "transformer.word_embeddings.weight",
-     .head = "lm_head.weight"},
-    {.model_type = "opt",
-     .layout = QKV_APART,
-     .qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
-     .attention_out = "self_attn.out_proj",
-     .inter = {"fc1"},
-     .mlp_out = "fc2",
-     .attention_norm = "self_attn_layer_norm",
-     .mlp_norm = "final_layer_norm",
-     .embedding = "model.decoder.embed_tokens.weight",
-     .head = "lm_head.weight"},
-    {.model_type = "llama", GATED_LLAMA},
-    {.model_type = "internlm", GATED_LLAMA},
-};
-enum { FAMILY_COUNT = sizeof families / sizeof families[0] };
-
-typedef enum role { ROLE_QKV, ROLE_ATTENTION_OUT, ROLE_INTER, ROLE_MLP_OUT, ROLE_MLP_NORM, ROLE_NORM } role;
+typedef enum weight_role {
+    ROLE_QKV,
+    ROLE_ATTENTION_OUT,
+    ROLE_INTER,
+    ROLE_MLP_OUT,
+    ROLE_MLP_NORM,
+    ROLE_NORM
+} weight_role;
 
 static const struct {
     const char *suffix;
-    role role;
+    weight_role role;
     bool bias;
 } weights[] = {
     {".attention.attn_qkvw", ROLE_QKV, false},
@@ -123,30 +34,6 @@ static const struct {
 };
 enum { WEIGHT_COUNT = sizeof weights / sizeof weights[0] };
 
-/* --- What is asked before --- */
-
-tsr_status tsr_injected_from_config(tsr_object config, tsr_injected *out)
-{
-    const char *type;
-    *out = (tsr_injected){0};
-    TSR_TRY(tsr_object_string(config, "model_type", "", &type));
-    for (int i = 0; i < FAMILY_COUNT && !out->family; i++)
-        if (strcmp(families[i].model_type, type) == 0) out->family = &families[i];
-    if (!out->family)
-        return tsr_fail(
-            TSR_ERR_FORMAT,
-            "%s: model_type \"%.64s\" is none whose layers DeepSpeed injects, but the checkpoint holds "
-            "injected layers",
-            config.where, type);
-    TSR_TRY(tsr_object_int(config, "num_attention_heads", tsr_max(out->family->default_heads, 1), 1,
-                           HEADS_CAP, &out->heads));
-    TSR_TRY(tsr_object_int(config, "num_key_value_heads", out->heads, 1, HEADS_CAP, &out->kv_heads));
-    if (out->heads % out->kv_heads == 0) return TSR_OK;
-    return tsr_fail(TSR_ERR_FORMAT,
-                    "%s: the number of heads (%lld) is not a multiple of that of kv heads (%lld)",
-                    config.where, (long long)out->heads, (long long)out->kv_heads);
-}
-
 int tsr_injected_find(const char *name, size_t *layer)
 {
     size_t n = strlen(name);
@@ -157,16 +44,6 @@ int tsr_injected_find(const char *name, size_t *layer)
         return i;
     }
     return -1;
-}
-
-const char *tsr_injected_embedding(const tsr_injected *j)
-{
-    return j->family->embedding;
-}
-
-const char *tsr_injected_head(const tsr_injected *j)
-{
-    return j->family->head;
 }
 
 /* --- Putting together --- */
@@ -212,8 +89,8 @@ static tsr_status take(const joining *j, int64_t unit, int64_t begin, int64_t en
         int64_t extent = tsr_view_shape(j->pieces[r])[axis];
         if (extent % unit != 0)
             return tsr_fail(TSR_ERR_FORMAT,
-                            "tensor \"%.200s\": %lld outputs of rank %d cannot be dealt to %lld %s", j->name,
-                            (long long)extent, r, (long long)unit, "equal shares");
+                            "tensor \"%.200s\": %lld outputs of rank %d are not %lld equal shares", j->name,
+                            (long long)extent, r, (long long)unit);
         extent /= unit;
         TSR_TRY(tsr_view_slice(j->arena, j->pieces[r], axis, begin * extent, end * extent, &parts[r]));
     }
@@ -290,11 +167,11 @@ static tsr_status join_qkv(const joining *j)
     const tsr_injected_family *f = j->injected->family;
     int64_t share = j->injected->heads / j->injected->kv_heads; /* heads of q to one of k and one of v */
     switch (f->layout) {
-    case QKV_APART:
+    case TSR_QKV_APART:
         return part(j, 3, f->qkv, (int64_t[]){0, share, share + 1, share + 2});
-    case QKV_TOGETHER:
+    case TSR_QKV_TOGETHER:
         return join_qkv_together(j);
-    case QKV_BY_HEAD:
+    case TSR_QKV_BY_HEAD:
         return join_qkv_by_head(j);
     default:
         return join(j, f->qkv[0], out_axis(j));
@@ -311,7 +188,7 @@ static tsr_status same(const joining *j, const char *base)
     return add(j, base, first);
 }
 
-static tsr_status join_weight(const joining *j, role role)
+static tsr_status join_weight(const joining *j, weight_role role)
 {
     const tsr_injected_family *f = j->injected->family;
     bool no_bias = j->bias && f->plain_norms;
@@ -337,7 +214,7 @@ tsr_status tsr_injected_add(const tsr_injected *injected, int which, const char 
                             const tsr_view *const *pieces, tsr_state *out)
 {
     void *parts;
-    role role = weights[which].role;
+    weight_role role = weights[which].role;
     bool matrix = !weights[which].bias && role != ROLE_MLP_NORM && role != ROLE_NORM;
     joining j = {.injected = injected,
                  .out = out,

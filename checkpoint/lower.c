@@ -221,23 +221,9 @@ static tsr_status lower_strided(const lowering *to, const tsr_view *v, int leaf,
     return lower(to, v->child, leaf, &flat);
 }
 
-/* The part that position x along the axis lies in. */
-static int part_at(const tsr_view *v, int64_t x)
-{
-    int low = 0, high = v->parts - 1;
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (v->part_begin[middle] <= x)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
 static tsr_status lower_concat(const lowering *to, const tsr_view *v, int leaf, const region *r)
 {
-    int axis = v->axis, part = part_at(v, r->at[axis]);
+    int axis = v->axis, part = tsr_view_part_at(v, r->at[axis]);
     int64_t whole = reach(r, axis);
     if (r->at[axis] + whole < v->part_begin[part + 1]) {
         region c = *r;
@@ -249,7 +235,7 @@ static tsr_status lower_concat(const lowering *to, const tsr_view *v, int leaf, 
     int64_t other = whole - (long_walk->extent - 1) * long_walk->step;
     for (int64_t i = 0, m; i < long_walk->extent; i += m) {
         int64_t low = r->at[axis] + i * long_walk->step;
-        m = steps_within(low, other, v->part_begin[part_at(v, low) + 1], long_walk);
+        m = steps_within(low, other, v->part_begin[tsr_view_part_at(v, low) + 1], long_walk);
         m = tsr_min(m, long_walk->extent - i);
         region c = cut(r, w, i, i + m);
         TSR_TRY(lower_concat(to, v, leaf, &c));

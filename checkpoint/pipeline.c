@@ -8,9 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LAYER_CAP = 1 << 16, NAME_CAP = 1200 };
+enum { NAME_CAP = 1200 };
 
-typedef enum family { NEOX, BLOOM } family;
+typedef enum family { NEOX, BLOOM, GPT2, FAMILIES } family;
+static const char *const families[] = {"gpt_neox", "bloom", "gpt2"}; /* as config.json spells them */
 
 typedef struct joining {
     tsr_source *source;
@@ -18,23 +19,22 @@ typedef struct joining {
     int n;
     const char *const *file; /* [n] */
     family family;
-    bool parallel;         /* residuals: biases are summands */
-    bool tied;             /* the head is the embedding */
-    int64_t vocabulary;    /* rows to keep; 0: all */
-    int *layer;            /* [LAYER_CAP]: which one of the transformer's it is, -1: none of them */
+    bool parallel;      /* residuals: biases are summands */
+    bool tied;          /* the head is the embedding */
+    int64_t vocabulary; /* rows to keep; 0: all */
+    int *layer;         /* [TSR_PIPELINE_LAYER_CAP]: which one of the transformer's it is, -1: none of them */
     const tsr_view **part; /* [n]: of the tensor at hand */
-    tsr_state *out;
+    tsr_state out;
 } joining;
 
 /* --- Names --- */
 
-/* "12.REST": the rest and the layer; NULL if it is none. */
-static const char *rest_of(const char *name, int *layer)
+const char *tsr_pipeline_rest(const char *name, int *layer)
 {
     *layer = 0;
     const char *c = name;
-    while (*c >= '0' && *c <= '9' && *layer < LAYER_CAP) *layer = *layer * 10 + (*c++ - '0');
-    return c > name && *c == '.' && *layer < LAYER_CAP ? c + 1 : NULL;
+    while (*c >= '0' && *c <= '9' && *layer < TSR_PIPELINE_LAYER_CAP) *layer = *layer * 10 + (*c++ - '0');
+    return c > name && *c == '.' && *layer < TSR_PIPELINE_LAYER_CAP ? c + 1 : NULL;
 }
 
 bool tsr_pipeline_is_sequential(tsr_state *state)
@@ -58,16 +58,16 @@ static tsr_status number_layers(joining *j, bool *bloom)
     int layer, count = 0, before = -1;
     const tsr_state *first = &j->ranks[0];
     *bloom = false;
-    for (int i = 0; i < LAYER_CAP; i++) j->layer[i] = -1;
+    for (int i = 0; i < TSR_PIPELINE_LAYER_CAP; i++) j->layer[i] = -1;
     for (int64_t i = 0; i < first->count; i++) {
-        const char *name = first->entries[i].name, *rest = rest_of(name, &layer);
+        const char *name = first->entries[i].name, *rest = tsr_pipeline_rest(name, &layer);
         if (!rest)
             return tsr_fail(TSR_ERR_FORMAT, "%s: tensor \"%.200s\": in no layer of a pipeline", j->file[0],
                             name);
         if (ends_in(rest, "attention.query_key_value.weight")) j->layer[layer] = 0;
         *bloom |= strcmp(rest, "word_embeddings.norm.weight") == 0;
     }
-    for (int i = 0; i < LAYER_CAP; i++) {
+    for (int i = 0; i < TSR_PIPELINE_LAYER_CAP; i++) {
         if (j->layer[i] < 0) continue;
         if (before >= 0 && before != i - 1)
             return tsr_fail(TSR_ERR_FORMAT, "%s: layer %d of the pipeline is missing", j->file[0], i - 1);
@@ -84,11 +84,14 @@ static tsr_status read_fields(joining *j, tsr_object config, bool bloom)
 {
     const char *type;
     TSR_TRY(tsr_object_string(config, "model_type", bloom ? "bloom" : "gpt_neox", &type));
-    if (strcmp(type, "bloom") != 0 && strcmp(type, "gpt_neox") != 0)
-        return tsr_fail(TSR_ERR_FORMAT,
-                        "%s: model_type is \"%.64s\": layers of a pipeline are read as gpt_neox or bloom",
-                        config.where, type);
-    j->family = strcmp(type, "bloom") == 0 ? BLOOM : NEOX;
+    int f = 0;
+    while (f < FAMILIES && strcmp(type, families[f]) != 0) f++;
+    if (f == FAMILIES)
+        return tsr_fail(
+            TSR_ERR_FORMAT,
+            "%s: model_type is \"%.64s\": layers of a pipeline are read as gpt_neox, bloom or gpt2",
+            config.where, type);
+    j->family = (family)f;
     TSR_TRY(tsr_object_int(config, "vocab_size", 0, 1, INT64_MAX, &j->vocabulary));
     TSR_TRY(tsr_object_bool(config, "use_parallel_residual", true, &j->parallel));
     return tsr_object_bool(config, "tie_word_embeddings", j->family == BLOOM, &j->tied);
@@ -148,7 +151,7 @@ static tsr_status add_named(joining *j, const char *stem, const char *leaf, int 
         snprintf(name, sizeof name, "%s.%s", stem, leaf);
     else
         snprintf(name, sizeof name, "%s.%d.%s.%s", head, layer, stem, leaf);
-    return tsr_state_add(j->out, name, view);
+    return tsr_state_add(&j->out, name, view);
 }
 
 static tsr_status add_entry(joining *j, int64_t i, const tsr_view **words, bool *head)
@@ -156,7 +159,7 @@ static tsr_status add_entry(joining *j, int64_t i, const tsr_view **words, bool 
     tsr_pipeline_place place;
     const tsr_view *view;
     int index;
-    const char *name = j->ranks[0].entries[i].name, *rest = rest_of(name, &index);
+    const char *name = j->ranks[0].entries[i].name, *rest = tsr_pipeline_rest(name, &index);
     int layer = j->layer[index];
     bool known = tsr_pipeline_find(rest, layer >= 0, &place);
     if (known && place.cut == TSR_PIPELINE_DROPPED) return TSR_OK;
@@ -180,6 +183,7 @@ static tsr_status join_all(joining *j)
     const tsr_view *words = NULL;
     TSR_TRY(number_layers(j, &bloom));
     TSR_TRY(read_config(j, bloom));
+    if (j->family == GPT2) return tsr_pipeline_list_gpt2(j->source, j->ranks, j->n, j->file, j->layer);
     for (int r = 1; r < j->n; r++)
         if (j->ranks[r].count != j->ranks[0].count)
             return tsr_fail(TSR_ERR_FORMAT, "%s: %lld tensors, %s has %lld", j->file[r],
@@ -188,21 +192,23 @@ static tsr_status join_all(joining *j)
     /* Weights that were tied in training are stored once, whatever the config says of them now. */
     if (!head && !j->tied && words && j->family == NEOX)
         TSR_TRY(add_named(j, "embed_out", "weight", -1, words));
-    return tsr_state_sort(j->out, j->file[0]);
+    return tsr_state_sort(&j->out, j->file[0]);
 }
 
-tsr_status tsr_pipeline_join(tsr_source *source, const tsr_state *ranks, int n, const char *const *file,
-                             tsr_state *out)
+tsr_status tsr_pipeline_list(tsr_source *source, const tsr_state *ranks, int n, const char *const *file)
 {
-    joining j = {.source = source, .ranks = ranks, .n = n, .file = file, .out = out};
+    joining j = {.source = source, .ranks = ranks, .n = n, .file = file, .out = {.source = source}};
     void *layer = NULL, *part = NULL;
     tsr_status status;
-    TSR_TRY_OUT(tsr_calloc(LAYER_CAP, sizeof *j.layer, "the layers of a pipeline", &layer));
+    TSR_TRY_OUT(tsr_calloc(TSR_PIPELINE_LAYER_CAP, sizeof *j.layer, "the layers of a pipeline", &layer));
     TSR_TRY_OUT(tsr_calloc(n, sizeof *j.part, "the pieces of a tensor", &part));
     j.layer = layer;
     j.part = part;
     TSR_TRY_OUT(join_all(&j));
+    TSR_TRY_OUT(tsr_state_list(&j.out));
+    source->trained_mp = n;
 out:
+    tsr_state_free(&j.out);
     tsr_free(layer);
     tsr_free(part);
     return status;

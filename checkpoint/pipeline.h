@@ -1,4 +1,5 @@
-/* pipeline.h: GPT-NeoX and BLOOM as they are trained in a pipeline of layers, listed as Hugging Face would store them.
+/* pipeline.h: GPT-NeoX, BLOOM and GPT-2 as they are trained in a pipeline of layers, listed as Hugging Face would store
+ * them.
  *
  * A pipeline is a row of layers: the embedding, the transformer's, the final norm, the head; between them stand some
  * without weights, which count. Each layer stores its weights under names of its own, once a model-parallel rank:
@@ -10,10 +11,11 @@
  *
  * In GPT-NeoX with use_parallel_residual each rank adds its own bias before the sum over the ranks is taken, so what the
  * model has is the sum of these biases; norms, and biases without that, are the mean of the ranks' own. In Megatron's
- * code (BLOOM) those are equal, and the first rank's are taken.
+ * code (BLOOM, GPT-2) those are equal, and the first rank's are taken.
  *
  * Which model it is, its vocabulary and the kind of residual come from config.json of the model's folder; without one
- * the names tell, and nothing is trimmed. A tensor of a name that neither has is refused.
+ * the names tell, and nothing is trimmed. GPT-2 is for megatron.h to put together, as version 2 of its layout; it needs
+ * the config. A tensor of a name that the model does not have is refused.
  *
  * Errors: TSR_ERR_FORMAT with a line naming file and tensor; TSR_ERR_IO; TSR_ERR_MEMORY. Private to checkpoint/; local.
  */
@@ -22,10 +24,9 @@
 
 #include "checkpoint/state.h"
 
-/* The states of n model-parallel ranks, sorted; names are "LAYER.NAME": "2.attention.dense.bias". `file[r]` is where
- * rank r's come from, for messages. Adds to `out`, sorted. */
-tsr_status tsr_pipeline_join(tsr_source *source, const tsr_state *ranks, int n, const char *const *file,
-                             tsr_state *out);
+/* Lists what the states of n model-parallel ranks are together. They are sorted; names are "LAYER.NAME":
+ * "2.attention.dense.bias". `file[r]` is where rank r's come from, for messages. */
+tsr_status tsr_pipeline_list(tsr_source *source, const tsr_state *ranks, int n, const char *const *file);
 
 /* Do the names all begin with "sequential.", as those of a pipeline of one stage do? Then that is taken off. */
 bool tsr_pipeline_is_sequential(tsr_state *state);
@@ -47,6 +48,14 @@ typedef struct tsr_pipeline_place {
     const char *leaf; /* "weight", "bias" */
     tsr_pipeline_cut cut;
 } tsr_pipeline_place;
+
+/* "12.REST": the rest, and the layer, 0 .. TSR_PIPELINE_LAYER_CAP - 1; NULL if it is none. */
+enum { TSR_PIPELINE_LAYER_CAP = 1 << 16 };
+const char *tsr_pipeline_rest(const char *name, int *layer);
+
+/* pipeline_gpt2.c: the same for GPT-2. layer: [LAYER_CAP], which one of the transformer's it is; -1: none of them. */
+tsr_status tsr_pipeline_list_gpt2(tsr_source *source, const tsr_state *ranks, int n, const char *const *file,
+                                  const int *layer);
 
 /* pipeline_names.c: what a name within a layer stands for. False: nothing that is known. */
 bool tsr_pipeline_find(const char *name, bool transformer, tsr_pipeline_place *out);

@@ -7,15 +7,16 @@
  */
 #include "base/checked.h"
 #include "base/log.h"
-#include "checkpoint/deepspeed.h"
+#include "checkpoint/inference_files.h"
 #include "checkpoint/injected.h"
 #include "checkpoint/torch.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct presharded {
     tsr_source *source;
-    const tsr_deepspeed_files *files;
+    const tsr_inference_files *files;
     int ranks;
     tsr_state *rank;         /* [ranks]: what each has */
     tsr_state whole, out;    /* of the files of whole tensors; the result */
@@ -60,7 +61,7 @@ static tsr_status collect(tsr_source *source, int file, tsr_state *state)
 
 static tsr_status collect_all(presharded *p)
 {
-    const tsr_deepspeed_files *f = p->files;
+    const tsr_inference_files *f = p->files;
     for (int64_t i = 0; i < f->whole_count; i++) TSR_TRY(collect(p->source, f->whole[i], &p->whole));
     for (int64_t i = 0; i < f->cut_count; i++) TSR_TRY(collect(p->source, f->cut[i], &p->rank[i % f->ranks]));
     TSR_TRY(tsr_state_sort(&p->whole, f->where));
@@ -81,7 +82,14 @@ static bool has_injected(const tsr_state *state)
 static tsr_status find_family(presharded *p)
 {
     tsr_json config;
-    if (!has_injected(&p->rank[0])) return TSR_OK;
+    if (!has_injected(&p->rank[0])) {
+        if (p->ranks == 1) return TSR_OK;
+        return tsr_fail(
+            TSR_ERR_FORMAT,
+            "%s: the files of %d ranks hold no layers that DeepSpeed injected: how other layers were cut "
+            "is not said, and they are not read",
+            p->files->where, p->ranks);
+    }
     TSR_TRY(tsr_source_read_config(p->source, &config));
     tsr_status status = tsr_injected_from_config(tsr_json_root(&config), &p->injected);
     tsr_json_free(&config);
@@ -177,11 +185,28 @@ static tsr_status add_same(presharded *p, const char *name)
     return tsr_state_add(&p->out, name, first);
 }
 
+/* "A.norm.weight" beside "A.weight": DeepSpeed's module for a norm keeps the one it was made from, which means
+ * nothing. */
+static bool is_leftover(const tsr_state *state, const char *name)
+{
+    static const char *const endings[] = {".norm.weight", ".norm.bias"};
+    char used[1024];
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t m = strlen(endings[i]);
+        if (n <= m || n >= sizeof used || strcmp(name + n - m, endings[i]) != 0) continue;
+        snprintf(used, sizeof used, "%.*s%s", (int)(n - m), name, strchr(endings[i] + 1, '.'));
+        return tsr_state_find(state, used) != NULL;
+    }
+    return false;
+}
+
 static tsr_status add_tensor(presharded *p, const char *name)
 {
     size_t layer;
     bool done;
     int which = tsr_injected_find(name, &layer);
+    if (is_leftover(&p->rank[0], name)) return TSR_OK;
     TSR_TRY(find_pieces(p, name));
     TSR_TRY(refuse_quantized(p, name));
     if (which >= 0) {
@@ -197,6 +222,7 @@ static tsr_status add_tensor(presharded *p, const char *name)
 static tsr_status add_whole(presharded *p, const tsr_state_entry *e)
 {
     int64_t wanted = embedding_columns(p);
+    if (is_leftover(&p->whole, e->name)) return TSR_OK;
     if (!is_head(p, e->name, e->view) || tsr_view_shape(e->view)[1] == wanted)
         return tsr_state_add(&p->out, e->name, e->view);
     tsr_log(TSR_LOG_INFO, "%s: tensor \"%s\": only the part of rank 0 was saved; it is left out",
@@ -216,7 +242,7 @@ static tsr_status list(presharded *p)
     return tsr_state_list(&p->out);
 }
 
-tsr_status tsr_presharded_list(tsr_source *source, const tsr_deepspeed_files *files)
+tsr_status tsr_presharded_list(tsr_source *source, const tsr_inference_files *files)
 {
     presharded p = {.source = source,
                     .files = files,

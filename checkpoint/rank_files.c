@@ -10,7 +10,7 @@
  * whatever number of ranks reads what it needs from whichever files have it.
  */
 #include "base/checked.h"
-#include "checkpoint/deepspeed.h"
+#include "checkpoint/inference_files.h"
 #include "checkpoint/shape.h"
 #include "checkpoint/state.h"
 
@@ -190,7 +190,7 @@ tsr_status tsr_rank_files_told(tsr_source *source, int file, bool *out)
     return tsr_safetensors_scan(source, file, note_part, out);
 }
 
-static tsr_status list_files(pieces *p, const tsr_deepspeed_files *files)
+static tsr_status list_files(pieces *p, const tsr_inference_files *files)
 {
     for (int64_t i = 0; i < files->whole_count; i++)
         TSR_TRY(tsr_safetensors_list(p->source, files->whole[i]));
@@ -201,7 +201,7 @@ static tsr_status list_files(pieces *p, const tsr_deepspeed_files *files)
     return join_all(p);
 }
 
-tsr_status tsr_rank_files_list(tsr_source *source, const tsr_deepspeed_files *files)
+tsr_status tsr_rank_files_list(tsr_source *source, const tsr_inference_files *files)
 {
     pieces p = {.source = source};
     tsr_status status = list_files(&p, files);

@@ -15,13 +15,18 @@
 
 /* In the order of preference. */
 static const tsr_source_format *const formats[] = {
-    &tsr_format_safetensors, &tsr_format_safetensors_index, &tsr_format_torch,
-    &tsr_format_torch_index, &tsr_format_deepspeed_json,    &tsr_format_deepspeed_training,
+    &tsr_format_safetensors,    &tsr_format_safetensors_index,  &tsr_format_torch,    &tsr_format_torch_index,
+    &tsr_format_deepspeed_json, &tsr_format_deepspeed_training, &tsr_format_megatron,
 };
 /* By the ending of a file; what ends in nothing known is a torch file, as those end in anything. */
 static const tsr_source_format *const by_suffix[] = {
-    &tsr_format_safetensors_index, &tsr_format_safetensors, &tsr_format_torch_index,
-    &tsr_format_deepspeed_json,    &tsr_format_torch,
+    &tsr_format_safetensors_index,
+    &tsr_format_safetensors,
+    &tsr_format_torch_index,
+    &tsr_format_deepspeed_json,
+    &tsr_format_megatron,
+    &tsr_format_megatron_states,
+    &tsr_format_torch,
 };
 enum { FORMAT_COUNT = sizeof formats / sizeof formats[0], PATH_CAP = 4096 };
 
@@ -50,6 +55,7 @@ tsr_status tsr_source_create(const char *dir, tsr_source **out)
     TSR_TRY(tsr_calloc(1, sizeof(tsr_source), "a checkpoint source", &p));
     tsr_source *s = p;
     s->dir = -1;
+    s->trained_mp = 1;
     tsr_status status = tsr_arena_create("the list of tensors", &s->arena);
     if (status == TSR_OK && dir) status = open_folder(s, dir);
     if (status != TSR_OK) {
@@ -127,21 +133,50 @@ tsr_status tsr_source_open(const char *model_dir, tsr_source **out)
 
 tsr_status tsr_source_open_checkpoint(const char *model_dir, const char *path, tsr_source **out)
 {
-    tsr_source *s;
+    return tsr_source_open_request(&(tsr_source_request){model_dir, path, 0}, out);
+}
+
+/* The source of the request with its format chosen, not yet opened; the format is NULL if none is recognised. */
+static tsr_status create_for(const tsr_source_request *r, tsr_source **out)
+{
     char joined[PATH_CAP];
     *out = NULL;
-    if (!path || !*path) {
-        TSR_TRY(tsr_source_create(model_dir, &s));
+    if (!r->path || !*r->path) {
+        TSR_TRY(tsr_source_create(r->model_dir, out));
     } else {
-        bool absolute = *path == '/';
-        int n =
-            snprintf(joined, sizeof joined, "%s%s%s", absolute ? "" : model_dir, absolute ? "" : "/", path);
+        bool absolute = *r->path == '/';
+        int n = snprintf(joined, sizeof joined, "%s%s%s", absolute ? "" : r->model_dir, absolute ? "" : "/",
+                         r->path);
         if (n >= (int)sizeof joined) return tsr_fail(TSR_ERR_USAGE, "the name of the checkpoint is too long");
-        TSR_TRY(create_at(joined, &s));
+        TSR_TRY(create_at(joined, out));
     }
-    tsr_source_choose_format(s);
-    tsr_status status = copy_name(model_dir, &s->model_dir);
+    (*out)->wanted_mp = r->training_mp_size;
+    tsr_source_choose_format(*out);
+    return copy_name(r->model_dir, &(*out)->model_dir);
+}
+
+bool tsr_source_recognised(const tsr_source_request *request)
+{
+    tsr_source *s;
+    bool known = create_for(request, &s) == TSR_OK && s->format;
+    tsr_source_destroy(&s);
+    return known;
+}
+
+static tsr_status check_trained_mp(const tsr_source *s)
+{
+    if (s->wanted_mp == 0 || s->wanted_mp == s->trained_mp) return TSR_OK;
+    return tsr_fail(TSR_ERR_FORMAT, "%s: training-mp-size %d was stated, found a checkpoint of %d%s",
+                    s->dir_name, s->wanted_mp, s->trained_mp, s->trained_mp == 1 ? " (whole tensors)" : "");
+}
+
+tsr_status tsr_source_open_request(const tsr_source_request *request, tsr_source **out)
+{
+    tsr_source *s;
+    *out = NULL;
+    tsr_status status = create_for(request, &s);
     if (status == TSR_OK) status = s->format ? s->format->open(s) : no_format(s->dir_name);
+    if (status == TSR_OK) status = check_trained_mp(s);
     if (status == TSR_OK) status = tsr_source_finish(s);
     if (status != TSR_OK) {
         tsr_source_destroy(&s);

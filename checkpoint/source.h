@@ -60,6 +60,14 @@ tsr_status tsr_source_open(const char *model_dir, tsr_source **out);
 /* Opens the checkpoint that `path` names: a file, whose ending says what it is, or a folder, in which is looked as
  * above; relative to `model_dir`, or absolute: it is the user's word, as the folder is. NULL or "": as above. */
 tsr_status tsr_source_open_checkpoint(const char *model_dir, const char *path, tsr_source **out);
+/* The same, told more. */
+typedef struct tsr_source_request {
+    const char *model_dir;
+    const char *path; /* as above */
+    int training_mp_size; /* the tensor-parallel degree it was trained at; 0: whatever it says. A checkpoint of another
+                             one is TSR_ERR_FORMAT; one in whole tensors has 1. */
+} tsr_source_request;
+tsr_status tsr_source_open_request(const tsr_source_request *request, tsr_source **out);
 void tsr_source_destroy(tsr_source **source); /* accepts NULL inside */
 
 const char *tsr_source_format_name(const tsr_source *source); /* "safetensors", ... */

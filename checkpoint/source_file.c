@@ -67,13 +67,13 @@ tsr_status tsr_source_add_path(tsr_source *s, const char *path, int *file)
     return tsr_source_add_fd(s, fd, path, file);
 }
 
-tsr_status tsr_source_has_folder(const tsr_source *s, const char *path, const char *where, bool *out)
+tsr_status tsr_source_has_folder(const tsr_source *s, const char *path, bool *out)
 {
     struct stat st;
     if (!plain_path(path))
         return tsr_fail(TSR_ERR_FORMAT,
-                        "%s: \"%.200s\" is not accepted as a folder: expected one below this, without \"..\"",
-                        where, path);
+                        "\"%.200s\" is not accepted as a folder: expected one below this, without \"..\"",
+                        path);
     *out = fstatat(s->dir, path, &st, 0) == 0 && S_ISDIR(st.st_mode);
     return TSR_OK;
 }

@@ -147,22 +147,38 @@ tsr_status tsr_view_transpose(tsr_arena *arena, const tsr_view *v, const tsr_vie
     return tsr_view_permute(arena, v, (int[]){1, 0}, out);
 }
 
+int tsr_view_part_at(const tsr_view *v, int64_t x)
+{
+    int low = 0, high = v->parts - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (v->part_begin[middle] <= x)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 /* The parts of a concat that begin..end touches, the first and last cut to fit: what lies outside is
  * forgotten, so that a rank does not even name the pieces of the others. */
 static tsr_status slice_parts(tsr_arena *arena, const tsr_view *v, int64_t begin, int64_t end,
                               const tsr_view **out)
 {
     void *p;
-    int n = 0;
-    TSR_TRY(tsr_arena_alloc(arena, v->parts * (int64_t)sizeof(tsr_view *), &p));
+    int n = 0, first = tsr_view_part_at(v, begin), last = tsr_view_part_at(v, end - 1);
+    TSR_TRY(tsr_alloc((last - first + 1) * (int64_t)sizeof(tsr_view *), "the parts of a view", &p));
     const tsr_view **kept = p;
-    for (int i = 0; i < v->parts; i++) {
+    tsr_status status = TSR_OK;
+    for (int i = first; i <= last && status == TSR_OK; i++) {
         int64_t low = tsr_max(begin, v->part_begin[i]), high = tsr_min(end, v->part_begin[i + 1]);
-        if (low >= high) continue;
-        TSR_TRY(tsr_view_slice(arena, v->part[i], v->axis, low - v->part_begin[i], high - v->part_begin[i],
-                               &kept[n++]));
+        if (low < high)
+            status = tsr_view_slice(arena, v->part[i], v->axis, low - v->part_begin[i],
+                                    high - v->part_begin[i], &kept[n++]);
     }
-    return tsr_view_concat(arena, v->axis, n, kept, out);
+    if (status == TSR_OK) status = tsr_view_concat(arena, v->axis, n, kept, out);
+    tsr_free(p);
+    return status;
 }
 
 tsr_status tsr_view_slice(tsr_arena *arena, const tsr_view *v, int axis, int64_t begin, int64_t end,

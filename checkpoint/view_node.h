@@ -32,4 +32,7 @@ struct tsr_view {
     const int *part_leaf;        /* CONCAT: [parts]: leaves before this part */
 };
 
+/* CONCAT: the part that position x along the axis lies in. */
+int tsr_view_part_at(const tsr_view *v, int64_t x);
+
 #endif

@@ -75,11 +75,13 @@ typedef struct tsr_engine_options {
                                start; NULL: none */
     const char *task;  /* "auto" (what "architectures" in config.json says), "text-generation",
                                "text-classification", "token-classification" */
+    int training_mp_size; /* the tensor-parallel degree at which the checkpoint was trained; 0: whatever it says.
+                             A checkpoint of another one is refused */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL, "auto"                                                             \
+            "auto", 0, false, NULL, NULL, "auto", 0                                                          \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */

@@ -161,7 +161,9 @@ tsr_status tsr_cmd_classify(tsr_world *world, const tsr_options *o)
     classification c = {.options = o};
     tsr_engine_options e = tsr_cli_engine_options(o);
     bool leads = tsr_world_rank(world) == 0;
-    tsr_status s = tsr_world_agree(world, leads ? tsr_inputs_read(o, &inputs, &n) : TSR_OK);
+    tsr_status s = leads ? tsr_inputs_read(o, &inputs, &n) : TSR_OK;
+    if (s == TSR_OK && leads) s = tsr_cli_check_task(o);
+    s = tsr_world_agree(world, s);
     for (int64_t i = 0; i < n; i++) e.needs_tokenizer |= inputs[i].text != NULL;
     if (s == TSR_OK) s = tsr_engine_create_in(world, &e, &c.engine);
     if (s == TSR_OK) s = leads ? classify(&c, inputs, n) : tsr_engine_follow(c.engine);

@@ -64,6 +64,7 @@ static tsr_status read_options(const tsr_options *o, const tsr_world *world, tsr
 {
     c->model = o->text[TSR_OPT_MODEL];
     c->checkpoint = o->text[TSR_OPT_CHECKPOINT];
+    c->training_mp_size = (int)o->integer[TSR_OPT_TRAINING_MP_SIZE];
     c->output = o->text[TSR_OPT_OUTPUT];
     c->ranks = tsr_cli_ranks(o, world);
     c->shard_bytes = o->integer[TSR_OPT_SHARD_MB] * 1000000;

@@ -142,8 +142,9 @@ tsr_status tsr_cmd_generate(tsr_world *world, const tsr_options *o)
     bool leads = tsr_world_rank(world) == 0;
     /* Rank 0 alone has standard input, so it alone reads; all learn whether it could. */
     tsr_status s = leads ? tsr_inputs_read(o, &inputs, &n) : TSR_OK;
+    if (s == TSR_OK && leads) s = tsr_cli_check_task(o);
     s = tsr_world_agree(world, s);
-    for (int64_t i = 0; i < n; i++) e.needs_tokenizer |= inputs[i].text != NULL;
+    for (int64_t i = 0; i < n; i++) e.needs_tokenizer |= inputs[i].text != NULL || inputs[i].is_chat;
     if (s == TSR_OK) s = tsr_engine_create_in(world, &e, &engine);
     if (s == TSR_OK) s = leads ? lead(engine, o, inputs, n) : tsr_engine_follow(engine);
     if (engine) tsr_engine_destroy(&engine);

@@ -16,7 +16,7 @@
 typedef struct inspection {
     const tsr_options *options;
     char folder[PATH_MAX];
-    const char *checkpoint; /* NULL: what lies in the folder */
+    tsr_source_request request;
     tsr_source *source;
     tsr_model *model;        /* NULL: no config, or none of a family we have */
     char no_model[512];      /* why */
@@ -61,7 +61,7 @@ static tsr_status check_model(inspection *in)
     TSR_TRY(tsr_calloc(n, sizeof *in->used, "an inspection", &p));
     in->used = p;
     for (int64_t i = 0; i < n; i++) in->bytes += tsr_source_tensor(in->source, i)->bytes;
-    if (tsr_model_from_dir(in->folder, &in->model) != TSR_OK) {
+    if (tsr_model_from_source(&in->request, &in->source, &in->model) != TSR_OK) {
         snprintf(in->no_model, sizeof in->no_model, "%s", tsr_error_text());
         return TSR_OK;
     }
@@ -221,7 +221,8 @@ static tsr_status find_place(inspection *in, char file[PATH_MAX])
     snprintf(file, PATH_MAX, "%s", path);
     snprintf(in->folder, sizeof in->folder, "%s", folder ? path : dirname(file));
     snprintf(file, PATH_MAX, "%s", path);
-    in->checkpoint = folder ? o->text[TSR_OPT_CHECKPOINT] : basename(file);
+    in->request = (tsr_source_request){in->folder, folder ? o->text[TSR_OPT_CHECKPOINT] : basename(file),
+                                       (int)o->integer[TSR_OPT_TRAINING_MP_SIZE]};
     return TSR_OK;
 }
 
@@ -232,7 +233,7 @@ static tsr_status inspect(inspection *in)
     TSR_TRY(find_place(in, file));
     TSR_TRY(tsr_text_init(&in->missing, TSR_TEXT_NO_CAP));
     TSR_TRY(tsr_text_init(&in->wrong, TSR_TEXT_NO_CAP));
-    TSR_TRY(tsr_source_open_checkpoint(in->folder, in->checkpoint, &in->source));
+    TSR_TRY(tsr_source_open_request(&in->request, &in->source));
     TSR_TRY(check_model(in));
     TSR_TRY(tsr_text_init(&out, TSR_TEXT_NO_CAP));
     tsr_status s = in->options->flag[TSR_OPT_JSON] ? put_json(in, &out) : put_table(in, &out);

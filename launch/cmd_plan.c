@@ -1,7 +1,8 @@
-/* cmd_plan.c: `tessera plan`: how a model would be spread over N ranks, from its config.json alone. */
+/* cmd_plan.c: `tessera plan`: how a model would be spread over N ranks, from its config alone. */
 #include "base/checked.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "checkpoint/source_config.h"
 #include "layers/fuse.h"
 #include "layers/model.h"
 #include "launch/command.h"
@@ -257,16 +258,17 @@ static tsr_status print(const plan *p)
 
 tsr_status tsr_cmd_plan(tsr_world *world, const tsr_options *o)
 {
-    char path[4096];
+    tsr_source_request request = {o->text[TSR_OPT_MODEL], o->text[TSR_OPT_CHECKPOINT],
+                                  (int)o->integer[TSR_OPT_TRAINING_MP_SIZE]};
+    tsr_source *source = NULL;
     tsr_json config;
     plan p = {.options = o, .ranks = tsr_cli_ranks(o, world)};
     if (!o->text[TSR_OPT_MODEL]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
-    if (snprintf(path, sizeof path, "%s/config.json", o->text[TSR_OPT_MODEL]) >= (int)sizeof path)
-        return tsr_fail(TSR_ERR_USAGE, "the name of the model folder is too long");
-    TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config));
-    tsr_status s = make(&p, &config);
+    tsr_status s = tsr_source_config(&request, &source, &config);
+    if (s == TSR_OK) s = make(&p, &config);
     if (s == TSR_OK && tsr_world_rank(world) == 0) s = print(&p);
     tsr_json_free(&config);
+    tsr_source_destroy(&source);
     tsr_free(p.lines);
     tsr_free(p.weight_bytes);
     tsr_free(p.cache_bytes);

@@ -78,7 +78,9 @@ tsr_status tsr_cmd_score(tsr_world *world, const tsr_options *o)
     tsr_engine *engine = NULL;
     tsr_engine_options e = tsr_cli_engine_options(o);
     bool leads = tsr_world_rank(world) == 0;
-    tsr_status s = tsr_world_agree(world, leads ? tsr_inputs_read(o, &inputs, &n) : TSR_OK);
+    tsr_status s = leads ? tsr_inputs_read(o, &inputs, &n) : TSR_OK;
+    if (s == TSR_OK && leads) s = tsr_cli_check_task(o);
+    s = tsr_world_agree(world, s);
     for (int64_t i = 0; i < n; i++) e.needs_tokenizer |= inputs[i].text != NULL;
     if (s == TSR_OK) s = tsr_engine_create_in(world, &e, &engine);
     if (s == TSR_OK && !leads) s = tsr_engine_follow(engine);

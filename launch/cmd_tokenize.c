@@ -1,4 +1,4 @@
-/* cmd_tokenize.c: `tessera tokenize`: what a model's tokenizer makes of texts or ids. Needs no weights. */
+/* cmd_tokenize.c: `tessera tokenize`: what a model's tokenizer makes of texts, ids or conversations. Needs no weights. */
 #include "launch/command.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -48,14 +48,22 @@ static tsr_status show_ids(const tsr_tokenizer *t, const tsr_options *o, const t
     return s;
 }
 
+/* The prompt of a conversation itself is what one wants to see; its pieces are there with --json. */
+static tsr_status write_prompt(const char *text, int64_t n, tsr_text *out)
+{
+    TSR_TRY(tsr_text_append(out, text, n));
+    return tsr_text_puts(out, "\n");
+}
+
 static tsr_status show_text(const tsr_tokenizer *t, const tsr_options *o, const tsr_input *in, tsr_text *out)
 {
     tsr_token_list list = {0};
     int64_t n = (int64_t)strlen(in->text);
-    tsr_status s = tsr_tokenizer_encode(t, in->text, n, true, &list);
-    if (s == TSR_OK)
-        s = o->flag[TSR_OPT_JSON] ? write_json(in->text, n, list.ids, list.count, out)
-                                  : write_pieces(t, list.ids, list.count, out);
+    tsr_status s = tsr_tokenizer_encode(t, in->text, n, !in->is_chat, &list);
+    if (s == TSR_OK && o->flag[TSR_OPT_JSON])
+        s = write_json(in->text, n, list.ids, list.count, out);
+    else if (s == TSR_OK)
+        s = in->is_chat ? write_prompt(in->text, n, out) : write_pieces(t, list.ids, list.count, out);
     tsr_token_list_free(&list);
     return s;
 }

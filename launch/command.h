@@ -44,12 +44,17 @@ typedef struct tsr_input {
     char *text;   /* owned; NULL if ids were given */
     int32_t *ids; /* owned */
     int64_t n_ids;
+    bool is_chat; /* a conversation that a template has written: no special tokens are to be added */
 } tsr_input;
 
-/* Reads --prompt, --prompt-file, --text and --ids in the order given. TSR_ERR_USAGE if there is none,
- * TSR_ERR_IO. */
+/* Reads --prompt, --prompt-file, --chat, --text and --ids in the order given. TSR_ERR_USAGE if there is none,
+ * TSR_ERR_IO; of a chat also TSR_ERR_FORMAT and TSR_ERR_CAPACITY. */
 tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n);
 void tsr_inputs_free(tsr_input **inputs, int64_t n);
+
+/* Rank 0: refuses a model whose task is not the command's before its weights are read; TSR_OK where its config.json
+ * does not say, which is for the engine to judge. */
+tsr_status tsr_cli_check_task(const tsr_options *o);
 
 /* Writes to stdout at once; TSR_ERR_IO if it cannot be written (a closed pipe). */
 tsr_status tsr_put(const char *bytes, int64_t n);

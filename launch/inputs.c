@@ -1,6 +1,8 @@
 /* inputs.c: what the command line gives as tokens: texts, files, lists of ids. */
 #include "base/memory.h"
+#include "launch/chat_input.h"
 #include "launch/command.h"
+#include "layers/task.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.model = o->text[TSR_OPT_MODEL];
     e.checkpoint = o->text[TSR_OPT_CHECKPOINT];
     e.cache = o->text[TSR_OPT_CACHE];
+    e.training_mp_size = (int)o->integer[TSR_OPT_TRAINING_MP_SIZE];
     e.dtype = o->text[TSR_OPT_DTYPE];
     e.task = o->text[TSR_OPT_TASK];
     e.kernels = o->text[TSR_OPT_KERNELS];
@@ -30,6 +33,24 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.no_cuda_graph = o->flag[TSR_OPT_NO_CUDA_GRAPH];
     e.quiet = o->flag[TSR_OPT_QUIET];
     return e;
+}
+
+tsr_status tsr_cli_check_task(const tsr_options *o)
+{
+    char path[4096];
+    tsr_json config = {0};
+    tsr_task task = TSR_TASK_AUTO;
+    const char *model = o->text[TSR_OPT_MODEL];
+    if (!model) return TSR_OK;
+    TSR_TRY(tsr_task_from_name(o->text[TSR_OPT_TASK], &task));
+    if (task == TSR_TASK_AUTO) {
+        if (snprintf(path, sizeof path, "%s/config.json", model) >= (int)sizeof path) return TSR_OK;
+        tsr_status s = tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config);
+        if (s == TSR_OK) s = tsr_task_of_config(tsr_json_root(&config), &task);
+        tsr_json_free(&config);
+        if (s != TSR_OK) return TSR_OK;
+    }
+    return tsr_task_check(task, o->command == TSR_CMD_CLASSIFY, model);
 }
 
 int tsr_cli_ranks(const tsr_options *o, const tsr_world *world)
@@ -99,27 +120,45 @@ static tsr_status copy_text(const char *text, char **out)
     return TSR_OK;
 }
 
-static tsr_status read_one(const tsr_list_item *item, tsr_input *out)
+static tsr_status read_chat(const tsr_options *o, const char *path, tsr_chat_reader *reader, tsr_input *out)
+{
+    char *json;
+    TSR_TRY(read_file(path, &json));
+    tsr_status s = tsr_chat_input(o, path, json, reader, out);
+    tsr_free(json);
+    return s;
+}
+
+static tsr_status read_one(const tsr_options *o, const tsr_list_item *item, tsr_chat_reader *reader,
+                           tsr_input *out)
 {
     if (item->option == TSR_OPT_IDS) return parse_ids(item->value, out);
     if (item->option == TSR_OPT_PROMPT_FILE) return read_file(item->value, &out->text);
+    if (item->option == TSR_OPT_CHAT) return read_chat(o, item->value, reader, out);
     return copy_text(item->value, &out->text);
+}
+
+static const char *nothing_given(int command)
+{
+    return command == TSR_CMD_GENERATE
+               ? "nothing to continue: give --prompt, --prompt-file or --ids, or --chat"
+           : command == TSR_CMD_TOKENIZE ? "nothing to work on: give --text or --ids, or --chat"
+                                         : "nothing to work on: give --text or --ids";
 }
 
 tsr_status tsr_inputs_read(const tsr_options *o, tsr_input **out, int64_t *n)
 {
     void *p;
+    tsr_chat_reader reader = {0};
     *out = NULL;
     *n = 0;
     TSR_TRY(tsr_calloc(o->n_list > 0 ? o->n_list : 1, sizeof(tsr_input), "the inputs", &p));
     tsr_input *inputs = p;
     tsr_status s = TSR_OK;
     for (int i = 0; i < o->n_list && s == TSR_OK; i++)
-        if (o->list[i].option != TSR_OPT_STOP) s = read_one(&o->list[i], &inputs[(*n)++]);
-    if (s == TSR_OK && *n == 0)
-        s = tsr_fail(TSR_ERR_USAGE, o->command == TSR_CMD_GENERATE
-                                        ? "nothing to continue: give --prompt, --prompt-file or --ids"
-                                        : "nothing to work on: give --text or --ids");
+        if (o->list[i].option != TSR_OPT_STOP) s = read_one(o, &o->list[i], &reader, &inputs[(*n)++]);
+    tsr_chat_reader_free(&reader);
+    if (s == TSR_OK && *n == 0) s = tsr_fail(TSR_ERR_USAGE, "%s", nothing_given(o->command));
     if (s != TSR_OK) {
         tsr_inputs_free(&inputs, *n);
         *n = 0;

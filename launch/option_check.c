@@ -42,8 +42,6 @@ static tsr_status check_together(const tsr_options *o)
     if (takes(o, TSR_OPT_SMOOTHQUANT_ALPHA) && o->given[TSR_OPT_SMOOTHQUANT_ALPHA] &&
         strcmp(quantize, "smoothquant") != 0)
         return refuse(o, TSR_OPT_SMOOTHQUANT_ALPHA, "needs --quantize smoothquant");
-    if (takes(o, TSR_OPT_TRAINING_MP_SIZE) && o->integer[TSR_OPT_TRAINING_MP_SIZE] > 1)
-        return refuse(o, TSR_OPT_TRAINING_MP_SIZE, "checkpoints of several training ranks are not read yet");
     return TSR_OK;
 }
 

@@ -62,6 +62,13 @@ enum {
     X(PROMPT, "prompt", LIST, "", 0, 0, "TEXT", TSR_CMD_GENERATE, "a prompt; may be given many times")       \
     X(PROMPT_FILE, "prompt-file", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE,                                  \
       "a file that is one prompt; - reads stdin")                                                            \
+    X(CHAT, "chat", LIST, "", 0, 0, "FILE", TSR_CMD_GENERATE | TSR_CMD_TOKENIZE,                             \
+      "a conversation to answer: JSON messages, or an object with messages and tools; - reads stdin")        \
+    X(CHAT_TEMPLATE, "chat-template", TEXT, "", 0, 0, "FILE",                                                \
+      TSR_CMD_GENERATE | TSR_CMD_TOKENIZE | TSR_CMD_SERVE,                                                   \
+      "Jinja that writes conversations as prompts; default: the model's own")                                \
+    X(NO_GENERATION_PROMPT, "no-generation-prompt", FLAG, "", 0, 0, "", TSR_CMD_GENERATE | TSR_CMD_TOKENIZE, \
+      "end a conversation's prompt before what begins an answer")                                            \
     X(TEXT, "text", LIST, "", 0, 0, "TEXT", TSR_CMD_SCORE | TSR_CMD_TOKENIZE | TSR_CMD_CLASSIFY,             \
       "a text; may be given many times")                                                                     \
     X(IDS, "ids", LIST, "", 0, 0, "5,17,3",                                                                  \

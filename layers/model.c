@@ -1,6 +1,7 @@
 /* model.c: the table of families, and the way from a config to the family's builder. */
 #include "layers/model.h"
 #include "base/log.h"
+#include "checkpoint/source_config.h"
 #include "layers/models/models.h"
 
 #include <string.h>
@@ -25,6 +26,7 @@
     X("mpt", "transformer.", tsr_build_mpt, "score", "classifier")                                           \
     X("openai-gpt", "transformer.", tsr_build_openai_gpt, "score", NULL)                                     \
     X("opt", "model.", tsr_build_opt, "score", NULL)                                                         \
+    X("phi", "model.", tsr_build_phi, "score", "score")                                                      \
     X("qwen", "transformer.", tsr_build_qwen, NULL, NULL)                                                    \
     X("qwen2", "model.", tsr_build_qwen2, "score", "score")                                                  \
     X("RefinedWeb", "transformer.", tsr_build_refined_web, "score", "classifier")                            \
@@ -123,19 +125,20 @@ tsr_status tsr_model_from_config(const tsr_json *config, tsr_model **out)
     return tsr_model_for_task(config, TSR_TASK_AUTO, out);
 }
 
+tsr_status tsr_model_from_source(const tsr_source_request *request, tsr_source **source, tsr_model **out)
+{
+    tsr_json config;
+    *out = NULL;
+    TSR_TRY(tsr_source_config(request, source, &config));
+    tsr_status status = tsr_model_from_config(&config, out);
+    tsr_json_free(&config);
+    return status;
+}
+
 tsr_status tsr_model_from_dir(const char *model_dir, tsr_model **out)
 {
-    tsr_arena *arena = NULL;
-    tsr_json config = {0};
-    const char *path;
-    tsr_status status;
-    *out = NULL;
-    TSR_TRY(tsr_arena_create("a path", &arena));
-    TSR_TRY_OUT(tsr_arena_format(arena, &path, "%s/config.json", model_dir));
-    TSR_TRY_OUT(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config));
-    TSR_TRY_OUT(tsr_model_from_config(&config, out));
-out:
-    tsr_json_free(&config);
-    tsr_arena_destroy(&arena);
+    tsr_source *source = NULL;
+    tsr_status status = tsr_model_from_source(&(tsr_source_request){.model_dir = model_dir}, &source, out);
+    tsr_source_destroy(&source);
     return status;
 }

@@ -14,6 +14,7 @@
 #define TSR_LAYERS_MODEL_H
 
 #include "base/json.h"
+#include "checkpoint/source.h"
 #include "layers/graph.h"
 
 /* What a config may ask for. Larger numbers are refused before anything is allocated for them. */
@@ -49,5 +50,7 @@ tsr_status tsr_model_from_config(const tsr_json *config, tsr_model **out);
 tsr_status tsr_model_for_task(const tsr_json *config, tsr_task task, tsr_model **out);
 /* The same from MODEL_DIR/config.json; TSR_ERR_IO where it cannot be read. */
 tsr_status tsr_model_from_dir(const char *model_dir, tsr_model **out);
+/* The same from what describes the request's model (tsr_source_config; *source as there). */
+tsr_status tsr_model_from_source(const tsr_source_request *request, tsr_source **source, tsr_model **out);
 
 #endif

@@ -40,8 +40,6 @@ static bool ends_in(const char *text, const char *end)
 
 tsr_status tsr_task_of_config(tsr_object config, tsr_task *out)
 {
-    static const char *const unsupported[] = {"ForQuestionAnswering", "ForMultipleChoice",
-                                              "DoubleHeadsModel"};
     const json_t *list;
     *out = TSR_TASK_TEXT_GENERATION;
     TSR_TRY(tsr_object_array(config, "architectures", 64, &list));
@@ -49,12 +47,22 @@ tsr_status tsr_task_of_config(tsr_object config, tsr_task *out)
     if (!name) return TSR_OK;
     if (ends_in(name, "ForSequenceClassification")) *out = TSR_TASK_TEXT_CLASSIFICATION;
     if (ends_in(name, "ForTokenClassification")) *out = TSR_TASK_TOKEN_CLASSIFICATION;
-    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
-        if (ends_in(name, unsupported[i]))
-            return tsr_fail(TSR_ERR_FORMAT,
-                            "%s: \"architectures\" is \"%.64s\", a head that is not supported", config.where,
-                            name);
-    return TSR_OK;
+    if (!ends_in(name, "ForQuestionAnswering")) return TSR_OK;
+    return tsr_fail(TSR_ERR_FORMAT, "%s: \"architectures\" is \"%.64s\", a head that is not supported",
+                    config.where, name);
+}
+
+tsr_status tsr_task_check(tsr_task task, bool classify, const char *model)
+{
+    if (classify == (task != TSR_TASK_TEXT_GENERATION)) return TSR_OK;
+    if (classify)
+        return tsr_fail(
+            TSR_ERR_USAGE,
+            "%s holds a language model, which has no labels (by \"architectures\" in config.json; "
+            "--task text-classification or token-classification asks for another head)",
+            model);
+    return tsr_fail(TSR_ERR_USAGE, "%s is for %s and gives labels, no tokens: `tessera classify` shows them",
+                    model, tsr_task_name(task));
 }
 
 /* --- Labels --- */

@@ -43,9 +43,13 @@ typedef struct tsr_classifier {
 const char *tsr_task_name(tsr_task task);
 tsr_status tsr_task_from_name(const char *name, tsr_task *out);
 
-/* Of a config. Text generation where it names no architecture, or one of the family's own; a head that is known and
- * that we do not have is refused. */
+/* Of a config. Text generation where it names no architecture or any other one; the head for questions and answers, which
+ * we do not have and beside which a file has no language model's, is refused. */
 tsr_status tsr_task_of_config(tsr_object config, tsr_task *out);
+
+/* Whether a command that wants labels (`classify`), or tokens, suits a model of that task: TSR_ERR_USAGE with a line
+ * that names `model` and the way out. */
+tsr_status tsr_task_check(tsr_task task, bool classify, const char *model);
 
 /* Labels and rule. */
 tsr_status tsr_classifier_read(tsr_object config, tsr_task task, tsr_arena *arena, tsr_classifier *out);

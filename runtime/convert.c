@@ -12,6 +12,7 @@
 typedef struct conversion {
     const tsr_convert_options *options;
     tsr_convert_report *report;
+    tsr_source_request request;
     tsr_source *source;
     tsr_convert_plan plan;
     tsr_out_folder *folder;
@@ -35,7 +36,7 @@ static tsr_status make_plan(conversion *c)
     tsr_sharding *sharding = NULL;
     TSR_TRY(tsr_arena_create("a conversion", &c->plan.arena));
     if (o->ranks == 1) return tsr_convert_plan_sizes(c->source, o->dtype, o->shard_bytes, &c->plan);
-    TSR_TRY(tsr_model_from_dir(o->model, &model));
+    TSR_TRY(tsr_model_from_source(&c->request, &c->source, &model));
     tsr_status s = tsr_sharding_derive(model, o->ranks, &sharding);
     if (s == TSR_OK) s = plan_ranks(c, model, sharding);
     tsr_sharding_destroy(&sharding);
@@ -81,7 +82,7 @@ static tsr_status write_all(conversion *c)
     const tsr_convert_options *o = c->options;
     tsr_export_plan plan = {c->source, c->plan.files, c->plan.n_files, tell, c};
     c->phase = "converting";
-    TSR_TRY(tsr_convert_carry(o->model, o->dtype, c->folder));
+    TSR_TRY(tsr_convert_carry(&c->request, c->source, o->dtype, c->folder));
     TSR_TRY(write_json(c));
     return tsr_export_run(&plan, tsr_out_folder_fd(c->folder), o->pool, &c->report->infinite);
 }
@@ -124,7 +125,7 @@ static tsr_status convert(conversion *c)
 {
     const tsr_convert_options *o = c->options;
     TSR_TRY(check_places(o));
-    TSR_TRY(tsr_source_open_checkpoint(o->model, o->checkpoint, &c->source));
+    TSR_TRY(tsr_source_open_request(&c->request, &c->source));
     TSR_TRY(make_plan(c));
     TSR_TRY(tsr_out_folder_create(o->output, &c->folder));
     TSR_TRY(write_all(c));
@@ -136,7 +137,9 @@ static tsr_status convert(conversion *c)
 
 tsr_status tsr_convert_model(const tsr_convert_options *options, tsr_convert_report *report)
 {
-    conversion c = {.options = options, .report = report};
+    conversion c = {.options = options,
+                    .report = report,
+                    .request = {options->model, options->checkpoint, options->training_mp_size}};
     *report = (tsr_convert_report){0};
     tsr_status s = convert(&c);
     tsr_out_folder_close(&c.folder);

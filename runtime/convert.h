@@ -21,7 +21,8 @@
 #include "checkpoint/export.h"
 
 typedef struct tsr_convert_options {
-    const char *model, *checkpoint; /* as tsr_source_open_checkpoint */
+    const char *model, *checkpoint; /* these as in tsr_source_request */
+    int training_mp_size;
     const char *output;
     int ranks;
     tsr_dtype dtype; /* of floating point tensors; TSR_DTYPE_COUNT: each keeps its own */

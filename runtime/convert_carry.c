@@ -1,6 +1,7 @@
 /* convert_carry.c: what a model folder holds besides weights, taken along. */
 #include "runtime/convert_carry.h"
 #include "base/json.h"
+#include "checkpoint/source_config.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,7 +34,7 @@ static bool is_data(const char *name)
 static bool names_weights(const char *name)
 {
     return ends_in(name, ".index.json") || strncmp(name, "ds_inference_", 13) == 0 ||
-           strcmp(name, config_name) == 0;
+           strcmp(name, "latest_checkpointed_iteration.txt") == 0 || strcmp(name, config_name) == 0;
 }
 
 static bool regular(int dir, const char *name)
@@ -56,7 +57,7 @@ static tsr_status write_config(json_t *config, tsr_dtype dtype, tsr_out_folder *
 {
     const char *key =
         json_object_get(config, "dtype") && !json_object_get(config, "torch_dtype") ? "dtype" : "torch_dtype";
-    if (json_object_set_new(config, key, json_string(tsr_dtype_name(dtype))) != 0)
+    if (dtype != TSR_DTYPE_COUNT && json_object_set_new(config, key, json_string(tsr_dtype_name(dtype))) != 0)
         return tsr_fail(TSR_ERR_MEMORY, "out of memory: %s", config_name);
     char *text = json_dumps(config, JSON_INDENT(2));
     if (!text) return tsr_fail(TSR_ERR_MEMORY, "out of memory: %s", config_name);
@@ -65,25 +66,26 @@ static tsr_status write_config(json_t *config, tsr_dtype dtype, tsr_out_folder *
     return s;
 }
 
-static tsr_status carry_config(const char *model, int from, tsr_dtype dtype, tsr_out_folder *folder)
+static tsr_status carry_config(const tsr_source_request *request, tsr_source *source, int from,
+                               tsr_dtype dtype, tsr_out_folder *folder)
 {
-    char path[4096];
     tsr_json config;
-    if (!regular(from, config_name)) return TSR_OK;
-    if (dtype == TSR_DTYPE_COUNT) return tsr_out_folder_copy(folder, from, config_name, TSR_JSON_CONFIG_CAP);
-    if (snprintf(path, sizeof path, "%s/%s", model, config_name) >= (int)sizeof path)
-        return tsr_fail(TSR_ERR_USAGE, "the name of the model folder is too long");
-    TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config));
+    bool present = regular(from, config_name);
+    if (!present && !tsr_source_tells_config(source)) return TSR_OK;
+    if (present && dtype == TSR_DTYPE_COUNT)
+        return tsr_out_folder_copy(folder, from, config_name, TSR_JSON_CONFIG_CAP);
+    TSR_TRY(tsr_source_config(request, &source, &config));
     tsr_status s = write_config(config.root, dtype, folder);
     tsr_json_free(&config);
     return s;
 }
 
-tsr_status tsr_convert_carry(const char *model, tsr_dtype dtype, tsr_out_folder *folder)
+tsr_status tsr_convert_carry(const tsr_source_request *request, tsr_source *source, tsr_dtype dtype,
+                             tsr_out_folder *folder)
 {
-    DIR *from = opendir(model);
-    if (!from) return tsr_fail(TSR_ERR_IO, "%s: cannot be listed: %s", model, strerror(errno));
-    tsr_status s = carry_config(model, dirfd(from), dtype, folder);
+    DIR *from = opendir(request->model_dir);
+    if (!from) return tsr_fail(TSR_ERR_IO, "%s: cannot be listed: %s", request->model_dir, strerror(errno));
+    tsr_status s = carry_config(request, source, dirfd(from), dtype, folder);
     if (s == TSR_OK) s = carry_all(from, folder);
     closedir(from);
     return s;

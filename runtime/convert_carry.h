@@ -4,9 +4,12 @@
 
 #include "base/dtype.h"
 #include "checkpoint/out_folder.h"
+#include "checkpoint/source.h"
 
 /* Copies the files of data (*.json, *.txt, *.model, *.jinja, *.md, LICENSE*) but those that name weight files.
- * config.json gets the number format, unless that is TSR_DTYPE_COUNT. */
-tsr_status tsr_convert_carry(const char *model, tsr_dtype dtype, tsr_out_folder *folder);
+ * config.json gets the number format, unless that is TSR_DTYPE_COUNT; where there is none it is written from what the
+ * source says of its model, if it does. */
+tsr_status tsr_convert_carry(const tsr_source_request *request, tsr_source *source, tsr_dtype dtype,
+                             tsr_out_folder *folder);
 
 #endif

@@ -1,6 +1,7 @@
 /* engine.c: making an engine: every phase that can fail on one rank alone ends in an agreement of all. */
 #include "base/checked.h"
 #include "base/log.h"
+#include "checkpoint/source_config.h"
 #include "runtime/engine_parts.h"
 #include "runtime/weights.h"
 
@@ -27,6 +28,9 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
         return tsr_fail(TSR_ERR_USAGE, "tsr_engine_options of another version: %zu bytes, expected %zu",
                         o->size, sizeof *o);
     if (!o->model || !o->model[0]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
+    if (o->training_mp_size < 0)
+        return tsr_fail(TSR_ERR_USAGE, "training_mp_size must not be negative, found %d",
+                        o->training_mp_size);
     if (o->threads < 0 || o->threads > TSR_MAX_THREADS)
         return tsr_fail(TSR_ERR_USAGE, "threads must lie in 0..%d, found %d", TSR_MAX_THREADS, o->threads);
     e->options = *o;
@@ -92,16 +96,22 @@ static tsr_status digest_config(const tsr_json *config, tsr_digest *out)
     return TSR_OK;
 }
 
+static tsr_source_request source_request(const tsr_engine *e)
+{
+    return (tsr_source_request){e->options.model, e->options.checkpoint, e->options.training_mp_size};
+}
+
 static tsr_status read_with_config(tsr_engine *e, const tsr_json *config)
 {
     const tsr_engine_options *o = &e->options;
+    tsr_source_request request = source_request(e);
     tsr_task task = TSR_TASK_AUTO;
     TSR_TRY(tsr_task_from_name(o->task, &task));
     TSR_TRY(digest_config(config, &e->config));
     TSR_TRY(tsr_model_for_task(config, task, &e->model));
     TSR_TRY(tsr_generation_config_read(o->model, config, e->model->vocabulary, e->arena, &e->generation));
     if (!o->random_weights) {
-        TSR_TRY(tsr_source_open_checkpoint(o->model, o->checkpoint, &e->source));
+        if (!e->source) TSR_TRY(tsr_source_open_request(&request, &e->source));
         TSR_TRY(tsr_weights_check(e->model, e->source));
     }
     TSR_TRY(choose_dtype(e, tsr_json_root(config)));
@@ -133,14 +143,13 @@ static tsr_status read_tokenizer(tsr_engine *e)
 
 static tsr_status read_model(tsr_engine *e, const tsr_engine_options *options)
 {
-    char path[4096];
     tsr_json config = {0};
     TSR_TRY(copy_options(e, options));
-    if (snprintf(path, sizeof path, "%s/config.json", e->options.model) >= (int)sizeof path)
-        return tsr_fail(TSR_ERR_USAGE, "the name of the model folder is too long");
+    tsr_source_request request = source_request(e);
     if (access(e->options.model, F_OK) != 0)
         return tsr_fail(TSR_ERR_IO, "%s: there is no such model folder", e->options.model);
-    TSR_TRY(tsr_json_read(path, TSR_JSON_CONFIG_CAP, &config));
+    TSR_TRY(tsr_source_config(&request, &e->source, &config));
+    if (e->options.random_weights) tsr_source_destroy(&e->source); /* opened for its config alone */
     tsr_status s = read_with_config(e, &config);
     tsr_json_free(&config);
     return s == TSR_OK ? read_tokenizer(e) : s;

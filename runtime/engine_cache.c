@@ -8,12 +8,6 @@ tsr_status engine_cache_create(tsr_engine *e)
     char config[TSR_DIGEST_TEXT];
     tsr_text about;
     if (!e->options.cache[0] || !e->source) return TSR_OK;
-    if (e->gpu) {
-        if (tsr_world_rank(e->world) == 0)
-            tsr_log(TSR_LOG_WARNING,
-                    "cache: not used: the loader of GPUs does not keep its weights there yet");
-        return TSR_OK;
-    }
     TSR_TRY(tsr_text_init(&about, TSR_TEXT_NO_CAP));
     tsr_status s =
         tsr_text_format(&about, "tessera %s\nmodel %s %s\nrank %d of %d\nconfig %s\n", tsr_version(),

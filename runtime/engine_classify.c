@@ -2,20 +2,6 @@
 #include "base/memory.h"
 #include "runtime/engine_parts.h"
 
-tsr_status engine_check_task(const tsr_engine *e, bool classify)
-{
-    bool classifies = e->model->task != TSR_TASK_TEXT_GENERATION;
-    if (classify == classifies) return TSR_OK;
-    if (classify)
-        return tsr_fail(
-            TSR_ERR_USAGE,
-            "%s holds a language model, which has no labels (by \"architectures\" in config.json; "
-            "--task text-classification or token-classification asks for another head)",
-            e->options.model);
-    return tsr_fail(TSR_ERR_USAGE, "%s is for %s and gives labels, no tokens: `tessera classify` shows them",
-                    e->options.model, tsr_task_name(e->model->task));
-}
-
 /* Padding behind a text is no part of it, and nothing in front depends on it. */
 void engine_classify_spec(const tsr_engine *e, tsr_request_spec *spec)
 {

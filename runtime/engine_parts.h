@@ -86,8 +86,6 @@ tsr_status engine_cache_create(tsr_engine *e);
 tsr_status engine_cache_settle(tsr_engine *e);
 
 /* engine_classify.c */
-/* Requests that classify are for models that do, all others for language models. TSR_ERR_USAGE. */
-tsr_status engine_check_task(const tsr_engine *e, bool classify);
 /* What is wanted of a prompt, whose ids the spec has. */
 void engine_classify_spec(const tsr_engine *e, tsr_request_spec *spec);
 /* The scores of one that is finished. */

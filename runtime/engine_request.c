@@ -124,7 +124,7 @@ static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_reque
 
 static tsr_status fill_request(tsr_engine *e, engine_request *r, const tsr_request_options *o)
 {
-    TSR_TRY(engine_check_task(e, o->classify));
+    TSR_TRY(tsr_task_check(e->model->task, o->classify, e->options.model));
     r->on_text = o->on_text;
     r->user = o->user;
     TSR_TRY(tsr_text_init(&r->text, TSR_TEXT_NO_CAP));

@@ -22,6 +22,12 @@ void tsr_weights_cache_doubt(tsr_weights_cache *c)
     if (!c->report.doubt[0]) snprintf(c->report.doubt, sizeof c->report.doubt, "%s", tsr_error_text());
 }
 
+void tsr_weights_cache_served(tsr_weights_cache *c, int64_t bytes)
+{
+    c->report.bytes_read = bytes;
+    c->report.stored = true;
+}
+
 static tsr_status describe_origin(const tsr_weights_cache *c, tsr_text *out)
 {
     TSR_TRY(tsr_text_init(out, TSR_CACHE_TEXT_CAP - 1));
@@ -115,8 +121,7 @@ bool tsr_weights_cache_load(tsr_weights_cache *c, const char *plan, int64_t byte
         memset(block, 0, (size_t)bytes); /* nothing of a damaged entry stays between the weights */
         return false;
     }
-    c->report.bytes_read = bytes;
-    c->report.stored = true;
+    tsr_weights_cache_served(c, bytes);
     return true;
 }
 
@@ -133,24 +138,43 @@ static tsr_status check_unchanged(const tsr_weights_cache *c)
     return s;
 }
 
-static tsr_status store(tsr_weights_cache *c, const char *plan, int64_t bytes, const void *block)
+static tsr_status store(tsr_weights_cache *c, const char *plan, int64_t bytes, tsr_weights_cache_put *put,
+                        void *ctx)
 {
     tsr_cache_key key = {c->origin.data, plan, bytes};
     tsr_cache_writer *writer;
     TSR_TRY(check_unchanged(c));
     TSR_TRY(tsr_cache_writer_open(c->cache, &key, &writer));
     if (!writer) return TSR_OK; /* somebody else is at it */
-    tsr_status s = tsr_cache_writer_put(writer, block, bytes);
+    tsr_status s = put(ctx, writer);
     if (s == TSR_OK) s = tsr_cache_writer_finish(writer);
     c->report.stored = s == TSR_OK;
     tsr_cache_writer_close(&writer);
     return s;
 }
 
-void tsr_weights_cache_store(tsr_weights_cache *c, const char *plan, int64_t bytes, const void *block)
+void tsr_weights_cache_store_by(tsr_weights_cache *c, const char *plan, int64_t bytes,
+                                tsr_weights_cache_put *put, void *ctx)
 {
     if (!c || !c->cache || bytes < 1) return;
-    if (store(c, plan, bytes, block) != TSR_OK) tsr_weights_cache_doubt(c);
+    if (store(c, plan, bytes, put, ctx) != TSR_OK) tsr_weights_cache_doubt(c);
+}
+
+typedef struct whole_block {
+    const void *data;
+    int64_t bytes;
+} whole_block;
+
+static tsr_status put_block(void *ctx, tsr_cache_writer *writer)
+{
+    const whole_block *b = ctx;
+    return tsr_cache_writer_put(writer, b->data, b->bytes);
+}
+
+void tsr_weights_cache_store(tsr_weights_cache *c, const char *plan, int64_t bytes, const void *block)
+{
+    whole_block all = {block, bytes};
+    tsr_weights_cache_store_by(c, plan, bytes, put_block, &all);
 }
 
 void tsr_weights_cache_get_report(const tsr_weights_cache *c, tsr_weights_cache_report *out)

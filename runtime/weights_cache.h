@@ -35,6 +35,8 @@ void tsr_weights_cache_destroy(tsr_weights_cache **cache); /* accepts NULL insid
 tsr_cache_reader *tsr_weights_cache_find(tsr_weights_cache *cache, const char *plan, int64_t bytes);
 /* Notes the thread's last error. */
 void tsr_weights_cache_doubt(tsr_weights_cache *cache);
+/* Notes that all of an entry was read. */
+void tsr_weights_cache_served(tsr_weights_cache *cache, int64_t bytes);
 
 /* Reads the block, zero before, on the pool's threads. False: it is zero still, and must be made from the
  * checkpoint. A NULL cache has nothing. */
@@ -42,6 +44,11 @@ bool tsr_weights_cache_load(tsr_weights_cache *cache, const char *plan, int64_t 
                             void *block);
 /* Stores the block, unless the checkpoint has changed since the cache was created. */
 void tsr_weights_cache_store(tsr_weights_cache *cache, const char *plan, int64_t bytes, const void *block);
+
+/* The same of a block that is not in this memory: `put` hands over its bytes in order, by tsr_cache_writer_put. */
+typedef tsr_status tsr_weights_cache_put(void *ctx, tsr_cache_writer *writer);
+void tsr_weights_cache_store_by(tsr_weights_cache *cache, const char *plan, int64_t bytes,
+                                tsr_weights_cache_put *put, void *ctx);
 
 void tsr_weights_cache_get_report(const tsr_weights_cache *cache, tsr_weights_cache_report *out);
 

@@ -359,6 +359,9 @@ static void released_models_have_their_published_size(void **state)
         {"{\"model_type\": \"xglm\", \"d_model\": 1024}", 564463616},
         {"{\"model_type\": \"openai-gpt\", \"n_embd\": 768}", 116534784},
         {"{\"model_type\": \"stablelm\"}", 2795443200},
+        {"{\"model_type\": \"phi\", \"hidden_size\": 2560, \"intermediate_size\": 10240, "
+         "\"num_hidden_layers\": 32}",
+         2779683840},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         tsr_model *m = must_build(rows[i].config);

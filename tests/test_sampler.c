@@ -327,6 +327,8 @@ static void bad_rows_are_refused(void **state)
     assert_int_equal(tsr_sampler_run(sampler, logits, 10, &row, 1, &results), TSR_ERR_INTERNAL);
     row = (tsr_sample_row){.kind = TSR_ROW_TOP, .n_top = TSR_MAX_TOP + 1};
     assert_int_equal(tsr_sampler_run(sampler, logits, 10, &row, 1, &results), TSR_ERR_INTERNAL);
+    row = (tsr_sample_row){.kind = TSR_ROW_OUTPUTS};
+    assert_int_equal(tsr_sampler_run(sampler, logits, 10, &row, 1, &results), TSR_ERR_INTERNAL);
     row = (tsr_sample_row){.kind = TSR_ROW_SAMPLE}; /* top_p 0 */
     assert_int_equal(tsr_sampler_run(sampler, logits, 10, &row, 1, &results), TSR_ERR_USAGE);
     assert_int_equal(tsr_sampler_run(sampler, logits, 10, &row, 0, &results), TSR_OK);

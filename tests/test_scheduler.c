@@ -59,6 +59,80 @@ static void what_never_fits_is_refused(void **state)
     simulation_destroy(&s);
 }
 
+static tsr_request *output_request(simulation *s, int32_t n_prompt, tsr_output_rows rows)
+{
+    static const int32_t ids[16] = {9, 8, 7, 6, 5, 4, 3, 2, 1};
+    tsr_request_spec spec = {.prompt = ids,
+                             .n_prompt = n_prompt,
+                             .sampling = TSR_SAMPLING_GREEDY,
+                             .outputs = rows,
+                             .output_cols = 2};
+    tsr_request *r;
+    assert_int_equal(tsr_request_create(&spec, &s->limits, &r), TSR_OK);
+    s->requests[s->n_requests++] = r;
+    return r;
+}
+
+/* Plans a step and answers each of its rows with (id of its token, 100 * its sequence); row `failing` is no numbers, -1:
+ * all are. Returns how many rows there were. */
+static int32_t answer_outputs(simulation *s, int32_t failing)
+{
+    tsr_sample_result results[6];
+    float values[6][2];
+    tsr_step_record *record = s->root.record;
+    tsr_scheduler_plan(s->scheduler, record);
+    for (int32_t i = 0; i < record->n_rows; i++) {
+        assert_int_equal(record->rows[i].kind, TSR_ROW_OUTPUTS);
+        values[i][0] = (float)record->ids[record->rows[i].token];
+        values[i][1] = (float)(100 * record->rows[i].sequence);
+        results[i] = (tsr_sample_result){.id = -1, .outputs = values[i], .failed = i == failing};
+    }
+    assert_int_equal(tsr_scheduler_commit(s->scheduler, results, record->n_rows), TSR_OK);
+    return record->n_rows;
+}
+
+/* Six rows and eight tokens a step: one text wants the row of its last token, one that of every token. */
+static void rows_of_outputs_are_kept_in_order(void **state)
+{
+    (void)state;
+    simulation s;
+    simulation_create(&s, 1, &small);
+    tsr_request *every = output_request(&s, 9, TSR_OUTPUTS_EVERY),
+                *last = output_request(&s, 3, TSR_OUTPUTS_LAST);
+    for (; s.n_submitted < 2; s.n_submitted++)
+        assert_int_equal(tsr_scheduler_submit(s.scheduler, s.requests[s.n_submitted]), TSR_OK);
+    assert_int_equal(answer_outputs(&s, -1), 6); /* all rows are the first one's; two tokens of the other */
+    assert_int_equal(every->n_outputs, 6);
+    assert_int_equal(last->n_outputs, 0);
+    assert_int_equal(answer_outputs(&s, -1), 4);
+    assert_int_equal(every->finish, TSR_FINISH_LENGTH);
+    assert_int_equal(last->finish, TSR_FINISH_LENGTH);
+    assert_int_equal(every->n_outputs, 9);
+    assert_int_equal(last->n_outputs, 1);
+    for (int32_t i = 0; i < 9; i++) assert_true(every->outputs[2 * i] == (float)(9 - i));
+    assert_true(last->outputs[0] == 7 && last->outputs[1] == 100);
+    assert_true(tsr_scheduler_idle(s.scheduler));
+    simulation_destroy(&s);
+}
+
+static void a_failed_row_of_outputs_ends_its_request(void **state)
+{
+    (void)state;
+    simulation s;
+    simulation_create(&s, 1, &small);
+    tsr_request *bad = output_request(&s, 3, TSR_OUTPUTS_EVERY),
+                *good = output_request(&s, 2, TSR_OUTPUTS_LAST);
+    for (; s.n_submitted < 2; s.n_submitted++)
+        assert_int_equal(tsr_scheduler_submit(s.scheduler, s.requests[s.n_submitted]), TSR_OK);
+    assert_int_equal(answer_outputs(&s, 1), 4);
+    assert_int_equal(bad->finish, TSR_FINISH_ERROR);
+    assert_int_equal(good->finish, TSR_FINISH_LENGTH);
+    tsr_request_spec both = good->spec;
+    both.max_new_tokens = 1;
+    assert_int_equal(tsr_request_check(&both, &small), TSR_ERR_INTERNAL);
+    simulation_destroy(&s);
+}
+
 /* A large request at the head waits for pages; a small one behind it does not overtake. */
 static void nobody_overtakes(void **state)
 {
@@ -329,6 +403,8 @@ int main(void)
         cmocka_unit_test(limits_are_checked),
         cmocka_unit_test(requests_are_checked),
         cmocka_unit_test(what_never_fits_is_refused),
+        cmocka_unit_test(rows_of_outputs_are_kept_in_order),
+        cmocka_unit_test(a_failed_row_of_outputs_ends_its_request),
         cmocka_unit_test(nobody_overtakes),
         cmocka_unit_test(long_prompts_do_not_stall_decoding),
         cmocka_unit_test(requests_may_vanish_in_mid_step),

@@ -365,7 +365,9 @@ static void rows_are_checked(void **state)
         {{{1, 1, TSR_ROW_SCORE, 0}, {3, 1, TSR_ROW_SAMPLE, 0}}, false},   /* of another sequence */
         {{{0, 0, TSR_ROW_SCORE, 100}, {3, 1, TSR_ROW_SAMPLE, 0}}, false}, /* no such id */
         {{{0, 0, TSR_ROW_SCORE, -1}, {3, 1, TSR_ROW_SAMPLE, 0}}, false},
-        {{{0, 0, TSR_ROW_SCORE, 0}, {4, 1, TSR_ROW_SAMPLE, 0}}, false}, /* no such token */
+        {{{0, 0, TSR_ROW_SCORE, 0}, {4, 1, TSR_ROW_SAMPLE, 0}}, false},   /* no such token */
+        {{{0, 0, TSR_ROW_OUTPUTS, 0}, {1, 0, TSR_ROW_OUTPUTS, 0}}, true}, /* at any token */
+        {{{0, 0, TSR_ROW_OUTPUTS, 1}, {3, 1, TSR_ROW_OUTPUTS, 0}}, false},
         {{{0, 0, TSR_ROW_KIND_COUNT, 0}, {3, 1, TSR_ROW_SAMPLE, 0}}, false},
     };
     follower f;

@@ -25,6 +25,7 @@ tsr_status tsr_build_mistral(tsr_object config, tsr_model *m);
 tsr_status tsr_build_mpt(tsr_object config, tsr_model *m);
 tsr_status tsr_build_openai_gpt(tsr_object config, tsr_model *m);
 tsr_status tsr_build_opt(tsr_object config, tsr_model *m);
+tsr_status tsr_build_phi(tsr_object config, tsr_model *m);
 tsr_status tsr_build_qwen(tsr_object config, tsr_model *m);
 tsr_status tsr_build_qwen2(tsr_object config, tsr_model *m);
 tsr_status tsr_build_refined_web(tsr_object config, tsr_model *m);

@@ -41,7 +41,8 @@ typedef struct tsr_cuda_comm_options {
 
 /* Collective: the GPU of this rank, among those it sees (CUDA_VISIBLE_DEVICES). Rank i of a node takes GPU i; a launcher
  * may also show each rank GPUs of its own. TSR_ERR_LAUNCH where two ranks would share a GPU, TSR_ERR_DEVICE where there
- * is none; all ranks get the same status. Does not make it the current device. */
+ * is none; all ranks get the same status. Does not make it the current device. With TESSERA_SHARE_GPUS=1 in the
+ * environment ranks may share: for tests of several ranks where there is one GPU, on which they take turns, slowly. */
 tsr_status tsr_cuda_device_choose(tsr_world *world, int *device);
 
 /* Collective; the options are the same on all ranks. The current device of the calling thread is the rank's. `options`

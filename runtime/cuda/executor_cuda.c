@@ -156,8 +156,8 @@ static tsr_status build(cuda_executor *e)
     TSR_TRY(prepare(e));
     TSR_TRY(make_buffers(e));
     TSR_TRY(make_cache(e));
-    TSR_TRY(tsr_cuda_weights_load(e->model, o->source, o->dtype, o->seed, o->pool, e->gpu->info.device,
-                                  &e->weights));
+    TSR_TRY(tsr_cuda_weights_load(e->model, o->source, o->cache, o->dtype, o->seed, o->pool,
+                                  e->gpu->info.device, &e->weights));
     for (int64_t i = 0; i < e->n_calls; i++) {
         bind(e, &e->graph->nodes[i], &e->calls[i]);
         e->calls[i].workspace = e->workspace;

@@ -2,14 +2,17 @@
 #include "runtime/cuda/weights_cuda.h"
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "layers/cuda/fill.h"
+#include "runtime/cuda/copy_lane.h"
+#include "runtime/cuda/weights_cuda_cache.h"
 #include "runtime/part_queue.h"
 #include "runtime/weights.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { ALIGN_BYTES = 256, PART_BYTES = 4 << 20, BUFFERS = 2 };
+enum { ALIGN_BYTES = 256, PART_BYTES = 4 << 20 };
 
 struct tsr_cuda_weights {
     int64_t n;
@@ -104,49 +107,27 @@ typedef struct loader {
     atomic_llong copied, next_report; /* bytes; milliseconds since the start */
 } loader;
 
-/* Of one thread: while one buffer is on its way to the GPU the other is filled. */
-typedef struct lane {
-    cudaStream_t stream;
-    void *buffer[BUFFERS]; /* pinned */
-    cudaEvent_t copied[BUFFERS];
-    int turn;
-} lane;
-
 static tsr_status make_lane(void *ctx, int thread, void **state)
 {
     (void)thread;
     const loader *l = ctx;
-    TSR_TRY(tsr_calloc(1, sizeof(lane), "a loading buffer", state));
-    lane *own = *state;
-    TSR_TRY(tsr_cuda_check(cudaSetDevice(l->device), "loading weights"));
-    TSR_TRY(
-        tsr_cuda_check(cudaStreamCreateWithFlags(&own->stream, cudaStreamNonBlocking), "a loading stream"));
-    for (int i = 0; i < BUFFERS; i++) {
-        TSR_TRY(
-            tsr_cuda_check(cudaHostAlloc(&own->buffer[i], (size_t)l->buffer_bytes, 0), "a loading buffer"));
-        TSR_TRY(
-            tsr_cuda_check(cudaEventCreateWithFlags(&own->copied[i], cudaEventDisableTiming), "an event"));
-    }
-    return TSR_OK;
-}
-
-static void free_lane(void *ctx, void *state)
-{
-    (void)ctx;
-    lane *own = state;
-    if (!own) return;
-    for (int i = 0; i < BUFFERS; i++) {
-        if (own->copied[i]) cudaEventDestroy(own->copied[i]);
-        if (own->buffer[i]) cudaFreeHost(own->buffer[i]);
-    }
-    if (own->stream) cudaStreamDestroy(own->stream);
-    tsr_free(own);
+    tsr_cuda_lane *lane;
+    tsr_status s = tsr_cuda_lane_create(l->device, l->buffer_bytes, &lane);
+    *state = lane;
+    return s;
 }
 
 static tsr_status finish_lane(void *ctx, void *state)
 {
     (void)ctx;
-    return tsr_cuda_check(cudaStreamSynchronize(((lane *)state)->stream), "copying weights to the GPU");
+    return tsr_cuda_lane_finish(state);
+}
+
+static void free_lane(void *ctx, void *state)
+{
+    (void)ctx;
+    tsr_cuda_lane *lane = state;
+    tsr_cuda_lane_destroy(&lane);
 }
 
 /* A line now and then while a large model is loading. */
@@ -178,18 +159,14 @@ static tsr_weight weight_of(const tsr_cuda_weights *w, int64_t part)
 static tsr_status load_part(void *ctx, void *state, int64_t part)
 {
     loader *l = ctx;
-    lane *own = state;
     tsr_weight i = weight_of(l->weights, part);
     const tsr_cuda_weight *d = &l->weights->data[i];
     int64_t begin = (part - l->weights->first_part[i]) * rows_per_part(d);
     int64_t end = tsr_min(begin + rows_per_part(d), d->rows), bytes = (end - begin) * row_bytes(d);
-    int turn = own->turn++ % BUFFERS;
-    TSR_TRY(tsr_cuda_check(cudaEventSynchronize(own->copied[turn]), "copying weights to the GPU"));
-    TSR_TRY(tsr_weights_read_rows(l->model, l->source, i, begin, end, d->dtype, own->buffer[turn]));
-    TSR_TRY(tsr_cuda_check(cudaMemcpyAsync((char *)d->data + begin * row_bytes(d), own->buffer[turn],
-                                           (size_t)bytes, cudaMemcpyHostToDevice, own->stream),
-                           "copying weights to the GPU"));
-    TSR_TRY(tsr_cuda_check(cudaEventRecord(own->copied[turn], own->stream), "an event"));
+    void *buffer;
+    TSR_TRY(tsr_cuda_lane_buffer(state, &buffer));
+    TSR_TRY(tsr_weights_read_rows(l->model, l->source, i, begin, end, d->dtype, buffer));
+    TSR_TRY(tsr_cuda_lane_send(state, (char *)d->data + begin * row_bytes(d), bytes));
     report(l, bytes);
     return TSR_OK;
 }
@@ -216,6 +193,43 @@ static tsr_status read_source(const tsr_model *m, const tsr_source *source, tsr_
                           .finish = finish_lane,
                           .release = free_lane};
     return tsr_parts_run(pool, &work);
+}
+
+/* What lies where in the block, made how: for the cache's key. */
+static tsr_status describe_plan(const tsr_model *m, const tsr_cuda_weights *w, tsr_text *out)
+{
+    TSR_TRY(tsr_text_format(out, "layout cuda 1; prefix \"%s\"\n", m->name_prefix ? m->name_prefix : ""));
+    for (tsr_weight i = 0; i < w->n; i++) {
+        const tsr_cuda_weight *d = &w->data[i];
+        if (!d->data) continue;
+        TSR_TRY(tsr_text_format(out, "%lld %s rows [%lld,%lld] ", (long long)w->offset[i],
+                                tsr_dtype_name(d->dtype), (long long)d->rows, (long long)d->cols));
+        if (m->weights[i].view)
+            TSR_TRY(tsr_view_print(m->weights[i].view, out));
+        else
+            TSR_TRY(tsr_text_puts(out, m->weights[i].name));
+        TSR_TRY(tsr_text_puts(out, "\n"));
+    }
+    return TSR_OK;
+}
+
+/* From the cache, or from the checkpoint and then into the cache. */
+static tsr_status read_by_cache(const tsr_model *m, const tsr_source *source, tsr_weights_cache *cache,
+                                tsr_pool *pool, int device, tsr_cuda_weights *w)
+{
+    tsr_text text;
+    TSR_TRY(tsr_text_init(&text, TSR_CACHE_TEXT_CAP - 1));
+    /* The gaps between weights are stored too. */
+    tsr_status s = tsr_cuda_check(cudaMemset(w->block, 0, (size_t)w->sizes.bytes), "the weights");
+    if (s == TSR_OK) s = tsr_cuda_check(cudaDeviceSynchronize(), "the weights");
+    if (s == TSR_OK) s = describe_plan(m, w, &text);
+    if (s == TSR_OK &&
+        !tsr_cuda_weights_from_cache(cache, text.data, w->sizes.bytes, pool, device, w->block)) {
+        s = read_source(m, source, pool, device, w);
+        if (s == TSR_OK) tsr_cuda_weights_to_cache(cache, text.data, w->sizes.bytes, w->block);
+    }
+    tsr_text_free(&text);
+    return s;
 }
 
 /* What a rule computes is part of the model, not of its checkpoint: the same numbers with made-up weights. */
@@ -251,8 +265,17 @@ static tsr_status make_random(const tsr_model *m, uint64_t seed, tsr_cuda_weight
 
 /* --- Life --- */
 
-tsr_status tsr_cuda_weights_load(const tsr_model *local, const tsr_source *source, tsr_dtype dtype,
-                                 uint64_t seed, tsr_pool *pool, int device, tsr_cuda_weights **out)
+static tsr_status fill(const tsr_model *local, const tsr_source *source, tsr_weights_cache *cache,
+                       uint64_t seed, tsr_pool *pool, int device, tsr_cuda_weights *w)
+{
+    if (!source) return make_random(local, seed, w);
+    if (cache) return read_by_cache(local, source, cache, pool, device, w);
+    return read_source(local, source, pool, device, w);
+}
+
+tsr_status tsr_cuda_weights_load(const tsr_model *local, const tsr_source *source, tsr_weights_cache *cache,
+                                 tsr_dtype dtype, uint64_t seed, tsr_pool *pool, int device,
+                                 tsr_cuda_weights **out)
 {
     tsr_cuda_weights *w = NULL;
     tsr_status status = make_plan(local, dtype, &w);
@@ -263,7 +286,7 @@ tsr_status tsr_cuda_weights_load(const tsr_model *local, const tsr_source *sourc
         w->block = block;
         for (int64_t i = 0; i < w->n; i++)
             if (w->offset[i] >= 0) w->data[i].data = w->block + w->offset[i];
-        status = source ? read_source(local, source, pool, device, w) : make_random(local, seed, w);
+        status = fill(local, source, cache, seed, pool, device, w);
     }
     if (status != TSR_OK) tsr_cuda_weights_destroy(&w);
     *out = w;

@@ -12,6 +12,7 @@
 #include "checkpoint/source.h"
 #include "layers/cuda/cuda_kernel.h"
 #include "layers/graph.h"
+#include "runtime/weights_cache.h"
 
 typedef struct tsr_cuda_weights tsr_cuda_weights;
 
@@ -22,9 +23,11 @@ typedef struct tsr_cuda_weights_sizes {
 /* What loading would take; nothing is read. */
 tsr_status tsr_cuda_weights_measure(const tsr_model *local, tsr_dtype dtype, tsr_cuda_weights_sizes *out);
 
-/* source NULL: the random weights of runtime/weights.h. `device` must be this thread's current one. */
-tsr_status tsr_cuda_weights_load(const tsr_model *local, const tsr_source *source, tsr_dtype dtype,
-                                 uint64_t seed, tsr_pool *pool, int device, tsr_cuda_weights **out);
+/* source NULL: the random weights of runtime/weights.h. cache NULL: none is kept. `device` must be this thread's
+ * current one. */
+tsr_status tsr_cuda_weights_load(const tsr_model *local, const tsr_source *source, tsr_weights_cache *cache,
+                                 tsr_dtype dtype, uint64_t seed, tsr_pool *pool, int device,
+                                 tsr_cuda_weights **out);
 void tsr_cuda_weights_destroy(tsr_cuda_weights **w);
 
 /* NULL for TSR_NONE, and for a weight no node uses. */

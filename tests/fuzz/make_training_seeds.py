@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "program"))
+from torchfile import Tensor, write_torch  # noqa: E402
 from trainfile import write_layers, write_module, write_sequential, write_zero  # noqa: E402
 
 NAMES = ["latest", "config.json", "mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt",
@@ -42,6 +43,19 @@ def neox():
             **{f"gpt_neox.layers.0.{name}": tensor(*shape) for name, shape in inner.items()}}
 
 
+def write_gpt2(folder):
+    layers = {0: {"word_embeddings.weight": (3, 4), "position_embeddings.weight": (5, 4)},
+              2: {"input_layernorm.weight": (4,), "self_attention.query_key_value.weight": (6, 4),
+                  "self_attention.dense.weight": (4, 2), "mlp.dense_h_to_4h.bias": (3,)},
+              4: {"weight": (4,), "bias": (4,)}}
+    for rank in (0, 1):
+        for layer, shapes in layers.items():
+            write_torch(folder / f"layer_{layer:02}-model_{rank:02}-model_states.pt",
+                        {name: Tensor(*tensor(*shape)) for name, shape in shapes.items()})
+    (folder / "latest").touch()
+    (folder / "config.json").write_text('{"model_type": "gpt2", "n_head": 2, "vocab_size": 5}')
+
+
 def main(out):
     out.mkdir(parents=True, exist_ok=True)
     weights = {"a": tensor(3, 4), "b": tensor(5), "mask": tensor(2), "cold": tensor(2, 2)}
@@ -51,6 +65,7 @@ def main(out):
     cases["module"] = lambda at: write_module(at, weights)
     cases["layers"] = lambda at: write_layers(at, neox(), 2, 2, True, padding=2)
     cases["sequential"] = lambda at: write_sequential(at, neox(), 2, 2, True, padding=2)
+    cases["gpt2"] = write_gpt2
     for name, write in cases.items():
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)

@@ -139,6 +139,12 @@ def glm4(*sizes, **more):
     return glm(*sizes, **{"model_type": "glm4", "architectures": ["Glm4ForCausalLM"], **more})
 
 
+def phi(embed, heads, ffn, vocab, layers=2, **more):
+    return family("phi", "PhiForCausalLM", **{
+        "hidden_size": embed, "num_attention_heads": heads, "intermediate_size": ffn, "vocab_size": vocab,
+        "num_hidden_layers": layers, "max_position_embeddings": 96, "hidden_act": "gelu_new", **more})
+
+
 def stablelm(embed, heads, kv, ffn, vocab, layers=2, **more):
     return family("stablelm", "StableLmForCausalLM", **{
         "hidden_size": embed, "num_attention_heads": heads, "num_key_value_heads": kv, "intermediate_size": ffn,
@@ -243,6 +249,9 @@ GPT2 = {
         config=gpt2(30, 3, 101, layers=3, n_inner=31, activation_function="gelu", tie_word_embeddings=False,
                     scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True),
         shards=2, qk_gain=2.0),
+    "gpt2_many_heads": dict(  # as GPT-2 XL: 25 heads
+        config=gpt2(75, 25, 67, n_inner=29, activation_function="gelu_new", torch_dtype="float16"),
+        dtypes="F16", head="omitted"),
     "gpt2_aliases": dict(  # the general names for the sizes, which the reference's config class accepts as well
         config={"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "hidden_size": 42,
                 "num_attention_heads": 7, "num_hidden_layers": 2, "max_position_embeddings": 96, "vocab_size": 127,
@@ -406,6 +415,14 @@ OPENAI_GPT = {
         dtypes="BF16", junk=True),
 }
 
+PHI = {
+    "phi_half": dict(config=phi(40, 5, 43, 103, torch_dtype="float16"), dtypes="F16"),
+    "phi_grouped": dict(
+        config=phi(42, 6, 37, 97, layers=3, num_key_value_heads=2, head_dim=10, partial_rotary_factor=0.4,
+                   rope_theta=300.0, layer_norm_eps=0.02, hidden_act="relu", tie_word_embeddings=True),
+        prefix=False, head="omitted"),
+}
+
 STABLELM = {
     "stablelm_sequential": dict(  # a quarter of each head turns
         config=stablelm(56, 7, 1, 43, 103, layer_norm_eps=0.02, use_qkv_bias=True, torch_dtype="float16"),
@@ -423,6 +440,6 @@ DEFAULTS = dict(dtypes="F32", shards=1, prefix=True, head="stored", junk=False, 
 def all_instances():
     """Every row by name, in order, with the defaults filled in."""
     rows = {**LLAMA, **MISTRAL, **GPT2, **GPT_NEOX, **BLOOM, **OPT, **GPTJ, **CODEGEN, **FALCON, **MPT, **GPT_NEO,
-            **GPT_BIGCODE, **QWEN2, **GLM, **XGLM, **OPENAI_GPT, **STABLELM}
+            **GPT_BIGCODE, **QWEN2, **GLM, **XGLM, **OPENAI_GPT, **PHI, **STABLELM}
     gain = {name: 2.0 if "head" in row else 1.0 for name, row in rows.items()}
     return {name: {"name": name, "gain": gain[name], **DEFAULTS, **row} for name, row in rows.items()}

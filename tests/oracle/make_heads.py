@@ -65,6 +65,8 @@ ROWS = {
     "openai_gpt_text": text("openai_gpt_tanh", 3, pad_token_id=5),
     "opt_text": text("opt_post", 5),  # the padding of the class
     "qwen2_text": text("qwen2_window", 1, pad_token_id=8),
+    "phi_text": text("phi_grouped", 2),
+    "phi_token": token("phi_half", 4, "score"),
     "stablelm_text": text("stablelm_sequential", 3, pad_token_id=0),
     "stablelm_token": token("stablelm_parallel", 5, "score"),
     "qwen2_token": token("qwen2_layer_types", 6, "score"),
@@ -72,7 +74,7 @@ ROWS = {
 ARCHITECTURE = {"bloom": "Bloom", "falcon": "Falcon", "glm": "Glm", "glm4": "Glm4", "gpt2": "GPT2",
                 "gpt_bigcode": "GPTBigCode", "gpt_neo": "GPTNeo", "gpt_neox": "GPTNeoX", "gptj": "GPTJ",
                 "internlm": "InternLM", "llama": "Llama", "mistral": "Mistral", "mpt": "Mpt",
-                "openai-gpt": "OpenAIGPT", "opt": "OPT", "qwen2": "Qwen2", "stablelm": "StableLm"}
+                "openai-gpt": "OpenAIGPT", "opt": "OPT", "phi": "Phi", "qwen2": "Qwen2", "stablelm": "StableLm"}
 
 
 def width_of(base):

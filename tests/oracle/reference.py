@@ -35,7 +35,7 @@ def read_safetensors(path):
 
 # ---- rotary position embedding -------------------------------------------------------------------------------------
 
-PARTIAL = {"gpt_neox": 0.25, "glm": 0.5, "glm4": 0.5, "stablelm": 0.25}  # of a head that turns, where no key says it
+PARTIAL = {"gpt_neox": 0.25, "glm": 0.5, "glm4": 0.5, "phi": 0.5, "stablelm": 0.25}  # of a head that turns, where no key says it
 
 
 def rope_settings(config):
@@ -165,8 +165,8 @@ def attention(q, k, v, scale, window=None, bias=0.0):
 PREFIX = {"llama": "model.", "mistral": "model.", "gpt2": "transformer.", "gpt_neox": "gpt_neox.",
           "bloom": "transformer.", "opt": "model.", "gptj": "transformer.", "codegen": "transformer.",
           "falcon": "transformer.", "mpt": "transformer.", "gpt_neo": "transformer.", "gpt_bigcode": "transformer.",
-          "qwen2": "model.", "glm": "model.", "glm4": "model.", "stablelm": "model.", "xglm": "model.", "openai-gpt": "transformer."}
-UNTIED = {"llama", "mistral", "gpt_neox", "gptj", "codegen", "qwen2", "glm", "glm4", "stablelm"}  # unless the config says tied
+          "qwen2": "model.", "glm": "model.", "glm4": "model.", "phi": "model.", "stablelm": "model.", "xglm": "model.", "openai-gpt": "transformer."}
+UNTIED = {"llama", "mistral", "gpt_neox", "gptj", "codegen", "qwen2", "glm", "glm4", "phi", "stablelm"}  # unless the config says tied
 
 
 class Model:

@@ -237,6 +237,23 @@ def gated(model, ids, rotate, windows):
     return model.rms_norm("norm", x)
 
 
+def phi(model, ids):
+    config, act = model.config, parts.ACTIVATIONS[model.config["hidden_act"]]
+    heads = config["num_attention_heads"]
+    kv = config.get("num_key_value_heads") or heads
+    dim = config.get("head_dim", config["hidden_size"] // heads)
+    tables = parts.rope_tables(config, dim, len(ids))
+    x = model.tensors["embed_tokens.weight"][ids]
+    for i in range(config["num_hidden_layers"]):
+        at = f"layers.{i}."
+        n = model.layer_norm(at + "input_layernorm", x)
+        q, k, v = (heads_of(model.linear(f"{at}self_attn.{p}_proj", n), h) for p, h in zip("qkv", (heads, kv, kv)))
+        seen = parts.attention(parts.rotate(q, tables), parts.rotate(k, tables), v, dim**-0.5)
+        x = x + model.linear(at + "self_attn.dense", seen) + model.linear(at + "mlp.fc2",
+                                                                         act(model.linear(at + "mlp.fc1", n)))
+    return model.layer_norm("final_layernorm", x)
+
+
 def stablelm(model, ids):
     config, act, t = model.config, parts.ACTIVATIONS[model.config["hidden_act"]], len(ids)
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
@@ -270,4 +287,4 @@ def openai_gpt(model, ids):
 
 HIDDEN = {"bloom": bloom, "opt": opt, "xglm": xglm, "gptj": gptj, "codegen": gptj, "falcon": falcon, "mpt": mpt,
           "gpt_neo": gpt_neo, "gpt_bigcode": gpt_bigcode, "qwen2": qwen2, "glm": glm, "glm4": glm,
-          "openai-gpt": openai_gpt, "stablelm": stablelm}
+          "openai-gpt": openai_gpt, "phi": phi, "stablelm": stablelm}

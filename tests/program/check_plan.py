@@ -42,6 +42,10 @@ CHATGLM2_6B = {"model_type": "chatglm", "hidden_size": 4096, "num_layers": 28, "
                "apply_residual_connection_post_layernorm": False, "tie_word_embeddings": False,
                "torch_dtype": "float16"}
 
+STABLELM_PARALLEL = {"model_type": "stablelm", "hidden_size": 5120, "intermediate_size": 13824,
+                     "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8,
+                     "use_parallel_residual": True, "vocab_size": 100352, "torch_dtype": "bfloat16"}
+
 # Config, parameters, ranks to plan for.
 REAL = {
     "llama2-70b": (LLAMA2_70B, 68_976_648_192, (1, 8)),
@@ -116,7 +120,7 @@ class Plan(Case):
         folder = TempFolder(type(self)).path
         for name, config, per_layer in [("llama", LLAMA3_8B, 2), ("gpt2", GPT2_XL, 2), ("neox", NEOX_20B, 1),
                                         ("gptj", GPTJ_6B, 1), ("falcon7", FALCON_7B, 1), ("falcon40", FALCON_40B, 1),
-                                        ("bloom", BLOOM_176B, 2)]:
+                                        ("bloom", BLOOM_176B, 2), ("stablelm", STABLELM_PARALLEL, 1)]:
             (folder / name).mkdir()
             (folder / name / "config.json").write_text(json.dumps(config))
             text = self.good("plan", "--model", folder / name, "--tp", 4).out.decode()

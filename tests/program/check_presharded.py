@@ -14,6 +14,7 @@ import presharded
 import support
 from support import Case, ORACLE, TempFolder, main, needs_ranks
 from torchfile import Tensor, read_instance, write_torch
+from trainfile import write_module
 
 # At least one of every family, with and without prefixes, tied and untied, with biases and without.
 INSTANCES = ["gpt2_base", "gpt2_untied", "gpt_neo_pattern", "gptj_partial", "gptj_tied", "gpt_neox_parallel",
@@ -62,8 +63,8 @@ class Presharded(Case):
 
     @needs_ranks
     def test_ranks(self):
-        for instance, m, ranks in (("bloom_seven_heads", 2, 3), ("gpt_neox_parallel", 4, 3), ("llama_gqa", 3, 2),
-                                   ("gpt2_untied", 3, 2), ("opt_post", 4, 2), ("internlm_origin", 2, 3)):
+        cases = (("gpt_neox_parallel", 4, 3), ("llama_gqa", 3, 2), ("bloom_seven_heads", 2, 4), ("gpt2_untied", 3, 2))
+        for instance, m, ranks in cases[:2 if support.SANITIZED else None]:
             with self.subTest(instance=instance, m=m, ranks=ranks):
                 self.same(self.make(instance, m), instance, ranks)
 
@@ -83,6 +84,20 @@ class Presharded(Case):
         names = [t["name"] for t in self.good("inspect", folder, "--json").lines()[0]["tensors"]]
         self.assertIn("word_embeddings.weight", names)
         self.assertNotIn("lm_head.weight", names)
+
+    def test_what_means_nothing(self):
+        """Biases that kernels allocate for a model without, and what a norm was made from: neither read nor listed."""
+        folder, config, weights = self.start("llama_wide_heads")
+        ranks, whole = presharded.inject(config, weights, 2)
+        for own in ranks:
+            for name, (dtype, shape, data) in list(own.items()):
+                for end, size in (("mlp.attn_nw", shape[0]), ("norm_w", shape[0]), ("mlp.inter_w", shape[-1])):
+                    if name.endswith(end):
+                        own[name[:-1] + "b"] = (dtype, [size], b"\xff" * (presharded.BYTES_OF[dtype] * size))
+            own["model.norm.norm.weight"] = ("F32", [3], b"\xff" * 12)
+        presharded.write_presharded(folder, ranks, whole, pairs=True)
+        self.same(folder, "llama_wide_heads")
+        self.assertEqual(self.good("inspect", folder, "--json").lines()[0]["unexpected"], [])
 
     def test_forms_of_the_json(self):
         folder, config, weights = self.start("llama_gqa")
@@ -107,6 +122,8 @@ class Presharded(Case):
                 told = {key: value for key, value in {**said, **change}.items() if value is not None}
                 (folder / "ds.json").write_text(json.dumps(told))
                 self.same(folder, "llama_gqa", 0, "--checkpoint", "ds.json")
+        for trained in (1, 3):  # was cut after training
+            self.same(folder, "llama_gqa", 0, "--checkpoint", "ds.json", "--training-mp-size", trained)
 
     def test_lists_of_pieces(self):
         """A plain list of one file a rank; pieces in safetensors files; many parts."""
@@ -119,7 +136,7 @@ class Presharded(Case):
             self.same(self.make(instance, 2, parts=parts, suffix="safetensors"), instance)
 
     def test_folders(self):
-        """A JSON that names a folder: with whole files, with an index, with a JSON of its own; the config above it."""
+        """A JSON that names a folder: with whole files, with an index, with a JSON of its own, of a training run; the config above it."""
         folder, config, weights = self.start("gpt2_untied")
         told = {"type": "ds_model", "version": 0.0, "checkpoints": "path/to"}
         (folder / "ds_inference_checkpoint.json").write_text(json.dumps(told))
@@ -132,6 +149,10 @@ class Presharded(Case):
         presharded.write_presharded(below, *presharded.inject(config, weights, 3))
         self.same(folder, "gpt2_untied")
         self.assertEqual(self.good("inspect", folder, "--json").lines()[0]["missing"], [])
+        shutil.rmtree(below)
+        write_module(below, weights)
+        self.same(folder, "gpt2_untied")
+        self.assertEqual(self.good("inspect", folder, "--json").lines()[0]["format"], "DeepSpeed training checkpoint")
         shutil.rmtree(below)
         below.mkdir()
         for path in (ORACLE / "gpt2_untied").glob("model*"):
@@ -150,6 +171,10 @@ class Presharded(Case):
                 self.assertTrue(all(re.search(r"(attn|attention)\.(masked_)?bias$|inv_freq$", name) for name in lost), lost)
                 (told,) = self.good("inspect", folder, "--json").lines()
                 self.assertEqual((told["missing"], told["wrong"], told["unexpected"]), ([], [], []))
+                cut, again = self.temp / f"{instance}-cut", self.temp / f"{instance}-again"
+                self.good("convert", "--model", folder, "--output", cut, "--tp", 2, "--verify", "--quiet")
+                self.good("convert", "--model", cut, "--output", again, "--quiet")
+                self.assertEqual(read_instance(again), made)
 
 
 class Hostile(Case):
@@ -263,7 +288,8 @@ class Hostile(Case):
                 (2, put("model.norm.weight", "BF16", [rows + 1]), "of different shapes on the ranks"),
                 (2, put("lm_head.weight", "BF16", [11, rows]), "of different shapes on the ranks"),
                 (None, put(at + "self_attn.q_proj.weight", "BF16", [4, 4]), "stands there twice"),
-                (None, lambda own: own.clear(), "no tensors")):
+                (None, lambda own: own.clear(), "no layers that DeepSpeed injected"),
+                (None, lambda own: [own.pop(name) for name in list(own) if ".layers." in name], "no layers that")):
             with self.subTest(pattern=pattern):
                 self.change(rank, change, pattern)
 
@@ -282,7 +308,7 @@ class Hostile(Case):
             self.no(folder, "heads")
 
 
-E, FFN, HEADS, LAYERS, VOCABULARY = 512, 1400, 8, 2, 4001
+E, FFN, HEADS, LAYERS, VOCABULARY = 384, 1032, 8, 2, 1501
 CONFIGS = {
     "llama": {**models.llama_config(E, HEADS, HEADS, FFN, LAYERS, VOCABULARY, tied=False)},
     "gpt2": {"model_type": "gpt2", "n_embd": E, "n_head": HEADS, "n_layer": LAYERS, "n_inner": FFN, "vocab_size": VOCABULARY,
@@ -333,7 +359,7 @@ class Bytes(Case):
     def check(self, folder, ranks):
         (plan,) = self.good("plan", "--model", folder, "--tp", ranks, "--json").lines()
         (told,) = self.good("bench", "--model", folder, "--prompt-tokens", 4, "--new-tokens", 1, "--batch", 1, "--repeat",
-                            1, "--json", "--quiet", ranks=ranks).lines()
+                            1, "--threads", 1, "--json", "--quiet", ranks=ranks).lines()
         for rank, own in enumerate(told["per_rank"]):
             slices = 2 * sum(weight["elements"][rank] for weight in plan["weights"])
             print(f"{folder.name}: rank {rank} of {ranks} read {own['bytes_read']}, its slices are {slices}")
@@ -342,8 +368,8 @@ class Bytes(Case):
 
     @needs_ranks
     def test_pieces(self):
-        for kind, m, n, suffix in (("llama", 2, 3, "pt"), ("gpt2", 4, 2, "pt"), ("gpt_neox", 2, 3, "pt"),
-                                   ("llama", 4, 2, "safetensors")):
+        cases = (("llama", 2, 3, "pt"), ("gpt2", 4, 2, "pt"), ("gpt_neox", 2, 3, "pt"), ("llama", 4, 2, "safetensors"))
+        for kind, m, n, suffix in cases[:1 if support.SANITIZED else None]:
             with self.subTest(kind=kind, m=m, ranks=n, suffix=suffix):
                 folder = self.temp / f"{kind}-{m}-{suffix}"
                 presharded.write_presharded(folder, pieces(kind, m, kind == "llama"), {}, suffix=suffix)

@@ -10,11 +10,12 @@ import shutil
 import tempfile
 import unittest
 
+import megatronfile
 import models
 import support
 from support import ORACLE, Case, TempFolder, needs_ranks
 from torchfile import STORAGES, read_instance
-from trainfile import scaled, write_layers, write_module, write_sequential, write_zero
+from trainfile import scaled, write_gpt2_layers, write_layers, write_module, write_sequential, write_sequential_zero, write_zero
 
 GPT2 = "gpt2_prefixed"
 FROZEN = ["transformer.wpe.weight", "transformer.h.0.ln_1.bias"]
@@ -127,13 +128,36 @@ class Pipelines(Instances):
             for name, summands in (("gpt_neox_parallel", True), ("gpt_neox_sequential", False), ("bloom_seven_heads", False)):
                 with self.subTest(name=name, trained_on=trained_on):
                     folder = self.pipeline(write_layers, name, trained_on, summands)
-                    self.same(folder, name, ranks=(0, 2, 3) if trained_on == 2 else (0,))
+                    self.same(folder, name, ranks=(0, 2, 3) if trained_on == 2 and summands else (0,))
 
     def test_sequential(self):
         for trained_on in (1, 2):
             folder = self.pipeline(write_sequential, "gpt_neox_parallel", trained_on, True)
             self.same(folder, "gpt_neox_parallel", ranks=(0,))
 
+    def test_sequential_under_zero(self):
+        for stage in (1, 3):
+            folder, weights = self.start("gpt_neox_parallel")
+            write_sequential_zero(folder, weights, 2, 7, stage, 3)
+            self.same(folder, "gpt_neox_parallel", ranks=(0, 3) if stage == 1 else (0,))
+
+    def test_gpt2(self):
+        """As the same weights in Hugging Face's form; without a config there are no heads."""
+        model = megatronfile.Model("gpt2", heads=6, size=4)
+        plain = pathlib.Path(tempfile.mkdtemp(dir=self.temp.path))
+        models.write_safetensors(plain / "model.safetensors", model.hugging_face())
+        (plain / "config.json").write_text(json.dumps(model.config()))
+        ids = ("--ids", "1,5,17,3,99", "--ids", "100,2")
+        for trained_on in (1, 2, 3):
+            folder = pathlib.Path(tempfile.mkdtemp(dir=self.temp.path))
+            write_gpt2_layers(folder, model, trained_on)
+            self.refused(support.run("inspect", folder), 3, "number of attention heads|final_layernorm|has none of this name")
+            shutil.copy(plain / "config.json", folder)
+            for n in (0, 2) if support.MPIRUN and trained_on == 3 else (0,):
+                said = [self.good("score", "--model", at, "--json", "--quiet", *ids, ranks=n).out for at in (plain, folder)]
+                self.assertEqual(*said)
+            self.good("convert", "--model", folder, "--output", folder / "out", "--verify", "--quiet")
+            self.assertEqual(read_instance(folder / "out"), read_instance(plain))
 
     def test_convert(self):
         """The weights come out as they went in: without padding, summands added up."""

@@ -109,7 +109,7 @@ def optimizer_state(stage, ranks, groups, parts):
 
 
 def write_zero(folder, weights, stage, ranks, groups=3, frozen=(), buffers=(), shared=None, tag="global_step7",
-               prefix="", change=lambda kind, rank, thing: thing):
+               prefix="", mp=0, change=lambda kind, rank, thing: thing):
     """frozen, buffers: names of weights; shared: {second name: name}, of which `weights` has the name alone.
     change(kind, rank, object) sees each "optim" or "model" object before it is written, to spoil it."""
     folder, shared = pathlib.Path(folder), shared or {}
@@ -119,7 +119,7 @@ def write_zero(folder, weights, stage, ranks, groups=3, frozen=(), buffers=(), s
     for rank in range(ranks):
         thing = {"optimizer_state_dict": optimizer_state(stage, ranks, parted, parts[rank]), "ds_config": {"stage": stage},
                  "ds_version": "0.12.6"}
-        write_torch(folder / tag / f"{prefix}zero_pp_rank_{rank}_mp_rank_00_optim_states.pt", change("optim", rank, thing))
+        write_torch(folder / tag / f"{prefix}zero_pp_rank_{rank}_mp_rank_{mp:02}_optim_states.pt", change("optim", rank, thing))
     for rank in range(ranks if stage == 3 else 1):
         kept = {name: Tensor(dtype, shape, data) for name, (dtype, shape, data) in weights.items() if name in buffers}
         module = {}
@@ -142,7 +142,7 @@ def write_zero(folder, weights, stage, ranks, groups=3, frozen=(), buffers=(), s
                  "lr_scheduler": None, "global_steps": 7, "dp_world_size": ranks, "mp_world_size": 1,
                  "ds_config": {"train_batch_size": 4}, "ds_version": "0.12.6"}
         name = f"zero_pp_rank_{rank}_" if stage == 3 else ""
-        write_torch(folder / tag / f"{name}mp_rank_00_model_states.pt", change("model", rank, thing))
+        write_torch(folder / tag / f"{name}mp_rank_{mp:02}_model_states.pt", change("model", rank, thing))
     (folder / "latest").write_text(tag)
 
 
@@ -260,4 +260,33 @@ def write_sequential(folder, weights, ranks, heads, summands=False, padding=64, 
     for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, summands, padding)):
         module = collections.OrderedDict((f"sequential.{layer}.{name}", t) for (layer, name), t in state.items())
         write_torch(folder / tag / f"mp_rank_{rank:02}_model_states.pt", {"module": module, "mp_world_size": ranks})
+    (folder / "latest").write_text(tag)
+
+
+def write_sequential_zero(folder, weights, ranks, heads, stage, dp):
+    """As the last, of a run with ZeRO: each model-parallel rank's weights are in parts on `dp` others."""
+    for rank, state in enumerate(pipeline_ranks(weights, ranks, heads, True)):
+        own = {f"sequential.{layer}.{name}": (t.storage.dtype, list(t.shape), t.storage.data)
+               for (layer, name), t in state.items()}
+        buffers = [name for name in own if name.endswith((".attention.bias", ".masked_bias", ".inv_freq"))]
+        write_zero(folder, own, stage, dp, buffers=buffers, mp=rank)
+
+
+def write_gpt2_layers(folder, model, ranks, tag="global_step7"):
+    """A GPT-2 of megatronfile.py's, as Megatron-DeepSpeed stores its layers."""
+    folder = pathlib.Path(folder)
+    for rank in range(ranks):
+        files = collections.defaultdict(collections.OrderedDict)
+        for name, piece in model.pieces(rank, ranks, 2).items():
+            if name.startswith("layers."):
+                _, layer, inner = name.split(".", 2)
+                files[3 + int(layer)][inner.replace("attention.", "self_attention.", inner.startswith("attention."))] = piece
+            elif name.startswith("final_layernorm."):
+                files[4 + model.layers][name.rpartition(".")[2]] = piece
+            else:
+                files[1][name] = piece
+        for layer, state in files.items():
+            write_torch(folder / tag / f"layer_{layer:02}-model_{rank:02}-model_states.pt",
+                        collections.OrderedDict((name, piece.tensor()) for name, piece in state.items()))
+        write_torch(folder / tag / f"mp_rank_{rank:02}_model_states.pt", {"module": None, "mp_world_size": ranks})
     (folder / "latest").write_text(tag)

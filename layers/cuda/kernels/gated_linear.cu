@@ -46,6 +46,7 @@ tsr_status tsr_cuda_gated_linear(const tsr_cuda_call *call, const tsr_cuda_step 
     p.gated = true;
     p.activation = call->attrs.act.kind;
     if (p.rows == 0 || p.n == 0) return TSR_OK;
+    if (tsr_product_stream_takes(&p)) return tsr_product_stream(&p, step);
     if (tsr_product_vector_takes(&p)) return tsr_product_vector(&p, step);
     if (p.rows == 1) return tsr_product_gemv(&p, step);
     int64_t bytes = (int64_t)p.rows * 2 * p.n * tsr_dtype_bytes(p.dtype);

@@ -1,9 +1,10 @@
 /* product.cuh: the ways of computing out = x W^T + b that linear.cu and gated_linear.cu choose from.
  *
+ *   stream   up to 16 rows, 2-byte dtypes: W once through shared memory to tensor cores (product_stream.cu)
  *   vector   one row, vectors of 16 bytes: two outputs a warp (product_vector.cu)
  *   gemv     a few rows, every dtype and alignment: a warp per output (product_gemv.cu)
  *   tiled    every shape, dtype and alignment: a plain tiled product (product_tiled.cu)
- *   library  two rows and more: cuBLASLt (layers/cuda/gemm.h)
+ *   library  more rows: cuBLASLt (layers/cuda/gemm.h)
  *
  * All sum in float32. A gated product has W = [2n, k], gate rows then up rows, and out[.., n] = act(gate) * up.
  */
@@ -32,6 +33,8 @@ static inline bool tsr_aligned16(const void *p, int64_t ld, tsr_dtype dtype)
 }
 
 enum { TSR_GEMV_ROWS = 8 };
+bool tsr_product_stream_takes(const tsr_weight_product *p);
+tsr_status tsr_product_stream(const tsr_weight_product *p, const tsr_cuda_step *step); /* gated too */
 bool tsr_product_vector_takes(const tsr_weight_product *p);
 tsr_status tsr_product_vector(const tsr_weight_product *p, const tsr_cuda_step *step); /* gated too */
 tsr_status tsr_product_gemv(const tsr_weight_product *p, const tsr_cuda_step *step); /* gated too */
