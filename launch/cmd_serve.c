@@ -1,7 +1,9 @@
 /* cmd_serve.c: `tessera serve`: the model behind HTTP. Rank 0 listens and leads; the other ranks follow. */
+#include "base/checked.h"
 #include "base/log.h"
 #include "launch/command.h"
 #include "launch/serve/server.h"
+#include "runtime/step_limits.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -78,8 +80,11 @@ static tsr_status raise_descriptors(int wanted)
 static tsr_status check_formatter(const tsr_options *o, tsr_serve_settings *s)
 {
     const char *name = o->text[TSR_OPT_OUTPUT_FORMATTER];
+    /* Whether an answer is one of a chat is told from its request. */
+    if (strcmp(name, "json_chat") == 0) name = "json";
+    if (strcmp(name, "jsonlines_chat") == 0) name = "jsonlines";
     if (tsr_formatter_from_name(name, &s->formatter)) return TSR_OK;
-    return tsr_fail(TSR_ERR_USAGE, "output-formatter %s is for chat, which is not supported yet", name);
+    return tsr_fail(TSR_ERR_INTERNAL, "output-formatter %s has no code", name);
 }
 
 static tsr_status open_server(tsr_server *server)
@@ -96,17 +101,31 @@ static void close_server(tsr_server *server)
 {
     tsr_http_stop(server);
     tsr_watch_stop(server);
+    tsr_chat_destroy(&server->chat);
 }
 
-static tsr_status lead(tsr_server *server, tsr_engine *engine)
+/* A template that is named must be there; that of the model may be missing, and then chats are refused. */
+static tsr_status load_chat(tsr_server *server, const tsr_options *o)
+{
+    const char *file = o->text[TSR_OPT_CHAT_TEMPLATE];
+    bool named = file && file[0];
+    tsr_status s = tsr_chat_load(o->text[TSR_OPT_MODEL], named ? file : NULL, &server->chat);
+    if (s == TSR_OK || named) return s;
+    tsr_log(TSR_LOG_INFO, "no chats: %s", tsr_error_text());
+    return TSR_OK;
+}
+
+static tsr_status lead(tsr_server *server, tsr_engine *engine, const tsr_options *o)
 {
     server->engine = engine;
     tsr_engine_get_info(engine, &server->info);
     if (strcmp(server->info.task, "text-generation") != 0)
         return tsr_fail(TSR_ERR_USAGE, "serve runs models that generate text; this one is for %s",
                         server->info.task);
+    TSR_TRY(load_chat(server, o));
     tsr_engine_counts counts = tsr_engine_get_counts(engine);
     tsr_metrics_engine(&server->metrics, &counts);
+    server->most_tokens = tsr_min(server->info.context, (int64_t)counts.pages_total * TSR_PAGE_TOKENS);
     atomic_store(&server->state, TSR_SERVE_READY);
     tsr_log(TSR_LOG_INFO, "ready: %s, context %lld", server->settings.model, (long long)server->info.context);
     return tsr_lead(server, &signals);
@@ -122,7 +141,7 @@ static tsr_status serve(tsr_world *world, const tsr_options *o, tsr_server *serv
     if (s == TSR_OK && leads) s = open_server(server);
     s = tsr_world_agree(world, s);
     if (s == TSR_OK) s = tsr_engine_create_in(world, &e, &engine);
-    if (s == TSR_OK) s = leads ? lead(server, engine) : tsr_engine_follow(engine);
+    if (s == TSR_OK) s = leads ? lead(server, engine, o) : tsr_engine_follow(engine);
     if (leads) close_server(server);
     if (engine) tsr_engine_destroy(&engine);
     return s;

@@ -4,6 +4,7 @@
 #include "launch/serve/reply.h"
 #include "launch/serve/server.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -30,11 +31,33 @@ tsr_status tsr_admit_any(const tsr_server *server, tsr_refusal *why)
     return tsr_refuse(why, 503, NULL, "%s", reasons[state]);
 }
 
-static tsr_status tokenize(const tsr_tokenizer *tokenizer, tsr_prompt *prompt, tsr_refusal *why)
+/* The prompt of a conversation, special tokens and all. */
+static tsr_status render(const tsr_server *server, tsr_api_call *call, tsr_refusal *why)
+{
+    tsr_text text = {0};
+    tsr_prompt *prompt = &call->prompts[0];
+    if (!server->chat)
+        return tsr_refuse(why, 400, "messages",
+                          "this model has no chat template: give a prompt to /v1/completions");
+    tsr_status s = tsr_text_init(&text, TSR_SERVE_CHAT_BYTES);
+    const char *json = call->conversation_text;
+    if (s == TSR_OK) s = tsr_chat_prompt(server->chat, json, (int64_t)strlen(json), "messages", true, &text);
+    if (s == TSR_OK) {
+        *prompt = (tsr_prompt){.text = text.data, .length = text.length};
+        call->n_prompts = 1;
+        return TSR_OK;
+    }
+    tsr_refuse_for(why, s);
+    snprintf(why->param, sizeof why->param, "messages");
+    tsr_text_free(&text);
+    return s;
+}
+
+static tsr_status tokenize(const tsr_tokenizer *tokenizer, bool chat, tsr_prompt *prompt, tsr_refusal *why)
 {
     tsr_token_list list = {0};
     if (!prompt->text) return TSR_OK;
-    tsr_status s = tsr_tokenizer_encode(tokenizer, prompt->text, prompt->length, true, &list);
+    tsr_status s = tsr_tokenizer_encode(tokenizer, prompt->text, prompt->length, !chat, &list);
     if (s != TSR_OK) {
         tsr_token_list_free(&list);
         return s == TSR_ERR_FORMAT ? tsr_refuse(why, 400, NULL, "the prompt cannot be made tokens")
@@ -49,12 +72,14 @@ static tsr_status admit_prompt(const tsr_server *server, tsr_exchange *x, tsr_pr
                                tsr_refusal *why)
 {
     int64_t most = server->info.context, total;
-    TSR_TRY(tokenize(x->tokenizer, prompt, why));
+    TSR_TRY(tokenize(x->tokenizer, x->call.api == TSR_API_CHAT, prompt, why));
     if (x->call.truncate > 0 && prompt->n_ids > x->call.truncate) {
         int64_t dropped = prompt->n_ids - x->call.truncate;
         memmove(prompt->ids, prompt->ids + dropped, (size_t)x->call.truncate * sizeof *prompt->ids);
         prompt->n_ids = x->call.truncate;
     }
+    if (x->max_tokens < 0)
+        x->max_tokens = tsr_max(1, server->most_tokens - prompt->n_ids); /* a chat that says nothing */
     if (prompt->n_ids == 0) return tsr_refuse(why, 400, NULL, "a prompt is empty: it has no tokens");
     if (tsr_add(prompt->n_ids, x->max_tokens, &total) && total <= most) return TSR_OK;
     tsr_refuse(why, 400, NULL,
@@ -70,6 +95,8 @@ static void settle_invocation(const tsr_serve_settings *o, tsr_exchange *x)
     tsr_api_call *call = &x->call;
     if (call->formatter == TSR_FORMATTER_UNSET) call->formatter = o->formatter;
     if (!call->stream_stated) call->stream = o->stream;
+    if (call->by_invocation && call->formatter <= TSR_FORMATTER_JSON)
+        call->formatter = TSR_FORMATTER_JSONLINES;
     if (x->events && call->formatter <= TSR_FORMATTER_JSONLINES && call->stream)
         call->formatter = TSR_FORMATTER_SSE;
     if (o->array) {
@@ -86,6 +113,7 @@ static tsr_status parse(const tsr_server *server, tsr_exchange *x, tsr_api api, 
     else
         TSR_TRY(tsr_call_parse(api, body, x->body.length, &x->call, why));
     if (api == TSR_API_INVOCATIONS) settle_invocation(&server->settings, x);
+    if (x->call.api == TSR_API_CHAT) TSR_TRY(render(server, &x->call, why));
     if (!x->call.model || strcmp(x->call.model, server->settings.model) == 0) return TSR_OK;
     tsr_refuse(why, 404, "model", "the model \"%.80s\" is not served here; \"%.80s\" is", x->call.model,
                server->settings.model);

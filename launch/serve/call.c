@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "launch/serve/call_table.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool tsr_formatter_from_name(const char *name, tsr_formatter *out)
@@ -50,6 +51,7 @@ static void set_defaults(tsr_api api, tsr_api_call *call)
                            .seed = -1,
                            .truncate = -1,
                            .logprobs = -1,
+                           .top_logprobs = -1,
                            .temperature = -1,
                            .top_p = -1,
                            .min_p = -1,
@@ -68,27 +70,42 @@ static void settle_invocation(tsr_api_call *call)
     call->logprobs = 0;
 }
 
-static tsr_status settle(tsr_api_call *call, tsr_refusal *why)
+static tsr_status settle_chat(tsr_api_call *call, tsr_refusal *why)
 {
-    const char *prompt = call->api == TSR_API_INVOCATIONS ? "inputs"
-                         : call->api == TSR_API_CHAT      ? "messages"
-                                                          : "prompt";
+    if (call->top_logprobs >= 0 && call->logprobs < 0)
+        return tsr_refuse(why, 400, "top_logprobs", "top_logprobs needs logprobs to be true");
+    if (call->top_logprobs >= 0) call->logprobs = call->top_logprobs;
+    return tsr_call_print_conversation(call, why);
+}
+
+static tsr_status settle_prompts(tsr_api_call *call, tsr_refusal *why)
+{
+    const char *prompt = call->api == TSR_API_INVOCATIONS ? "inputs" : "prompt";
     if (call->n_prompts == 0) return tsr_refuse(why, 400, prompt, "%s is missing", prompt);
-    if (call->include_usage && !call->stream)
-        return tsr_refuse(why, 400, "stream_options", "stream_options is for streams: stream is not true");
     if (call->api == TSR_API_INVOCATIONS)
         settle_invocation(call);
-    else if (call->max_tokens < 0 && call->api == TSR_API_COMPLETIONS)
+    else if (call->max_tokens < 0)
         call->max_tokens = 16;
+    return TSR_OK;
+}
+
+static tsr_status settle(tsr_api_call *call, tsr_refusal *why)
+{
+    TSR_TRY(call->api == TSR_API_CHAT ? settle_chat(call, why) : settle_prompts(call, why));
+    if (call->include_usage && !call->stream)
+        return tsr_refuse(why, 400, "stream_options", "stream_options is for streams: stream is not true");
     if (call->max_tokens == 0 && !call->echo)
         return tsr_refuse(why, 400, "max_tokens", "max_tokens may be 0 with echo alone");
     if (call->top_p == 0) return tsr_refuse(why, 400, "top_p", "top_p must be greater than 0");
     return TSR_OK;
 }
 
+/* A body of /invocations with messages is a chat, and its other members are those of chats. */
 static tsr_status read_root(const json_t *root, tsr_api_call *call, tsr_refusal *why)
 {
     if (!json_is_object(root)) return tsr_refuse(why, 400, NULL, "the body must be a JSON object");
+    call->by_invocation = call->api == TSR_API_INVOCATIONS && json_object_get(root, "messages");
+    if (call->by_invocation) call->api = TSR_API_CHAT;
     TSR_TRY(tsr_call_read_object(root, "", call, why));
     return settle(call, why);
 }
@@ -127,5 +144,7 @@ void tsr_call_free(tsr_api_call *call)
     for (int64_t i = 0; i < call->n_prompts; i++) tsr_prompt_free(&call->prompts[i]);
     for (int64_t i = 0; i < call->n_stop; i++) tsr_free(call->stop[i]);
     tsr_free(call->model);
+    json_decref(call->conversation);
+    free(call->conversation_text);
     *call = (tsr_api_call){0};
 }

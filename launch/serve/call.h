@@ -47,13 +47,17 @@ typedef struct tsr_api_call {
     char *model; /* owned; NULL if none was named */
     tsr_prompt prompts[TSR_CALL_PROMPTS];
     int64_t n_prompts;
-    bool listed; /* they came as a list */
+    bool listed;                 /* they came as a list */
+    struct json_t *conversation; /* while it is read */
+    char *conversation_text; /* of a chat: its messages and variables as JSON, instead of prompts; owned */
+    bool by_invocation;      /* a chat that came to /invocations */
     char *stop[TSR_CALL_STOPS];
     int64_t n_stop;
     /* Negative: not stated. */
     int64_t max_tokens, min_tokens, top_k, no_repeat_ngram, seed, truncate;
-    int64_t logprobs; /* best tokens beside each; 0: the log-probability of each token alone */
-    int64_t n;        /* answers to each prompt */
+    int64_t top_logprobs; /* of chats: joins logprobs */
+    int64_t logprobs;     /* best tokens beside each; 0: the log-probability of each token alone */
+    int64_t n;            /* answers to each prompt */
     double temperature, top_p, min_p, repetition_penalty;
     bool stream, stream_stated, include_usage, echo, ignore_eos;
     bool do_sample, details, full_text, full_text_stated;

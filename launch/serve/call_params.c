@@ -170,33 +170,39 @@ static tsr_status read_parameters(const tsr_call_row *row, const json_t *value, 
                                   tsr_refusal *why)
 {
     if (!json_is_object(value)) return wrong_type(row, value, "an object", why);
-    return tsr_call_read_object(value, "inputs parameters messages", call, why);
+    return tsr_call_read_object(value, "inputs parameters stream", call, why);
 }
 
-static tsr_status read_messages(const tsr_call_row *row, const json_t *value, tsr_api_call *call,
-                                tsr_refusal *why)
+/* Answers are text. */
+static tsr_status read_response_format(const tsr_call_row *row, const json_t *value, tsr_api_call *call,
+                                       tsr_refusal *why)
 {
-    (void)value, (void)call;
-    return tsr_refuse(why, 501, row->name, "chat templates are not supported yet: give a prompt as text");
+    const char *type = json_string_value(json_object_get(value, "type"));
+    (void)call;
+    if (type && strcmp(type, "text") == 0) return TSR_OK;
+    return tsr_refuse(why, 400, row->name, "%s must be {\"type\": \"text\"}: others are not supported",
+                      row->name);
 }
 
-#define read_INT            read_int
-#define read_REAL           read_real
-#define read_BOOL           read_bool
-#define read_TOP_K          read_top_k
-#define read_ANY            read_any
-#define read_NEUTRAL        read_neutral
-#define read_MODEL          read_model
-#define read_STREAM         read_stream
-#define read_FULL_TEXT      read_full_text
-#define read_CHAT_LOGPROBS  read_chat_logprobs
-#define read_STREAM_OPTIONS read_stream_options
-#define read_BEST_OF        read_best_of
-#define read_STOP           read_stop
-#define read_FORMATTER      read_formatter
-#define read_PARAMETERS     read_parameters
-#define read_MESSAGES       read_messages
-#define read_PROMPT         tsr_call_read_prompt
+#define read_INT                read_int
+#define read_REAL               read_real
+#define read_BOOL               read_bool
+#define read_TOP_K              read_top_k
+#define read_ANY                read_any
+#define read_NEUTRAL            read_neutral
+#define read_MODEL              read_model
+#define read_STREAM             read_stream
+#define read_FULL_TEXT          read_full_text
+#define read_CHAT_LOGPROBS      read_chat_logprobs
+#define read_STREAM_OPTIONS     read_stream_options
+#define read_BEST_OF            read_best_of
+#define read_STOP               read_stop
+#define read_FORMATTER          read_formatter
+#define read_PARAMETERS         read_parameters
+#define read_MESSAGES           tsr_call_read_messages
+#define read_TEMPLATE_VARIABLES tsr_call_read_template_variables
+#define read_RESPONSE_FORMAT    read_response_format
+#define read_PROMPT             tsr_call_read_prompt
 
 static const tsr_call_row rows[] = {
 #define CALL_ROW(APIS, NAME, KIND, FIELD, LOW, HIGH)                                                         \

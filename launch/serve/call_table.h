@@ -39,7 +39,7 @@
     P(TSR_API_ALL, "ignore_eos", BOOL, ignore_eos, 0, 0)                                                     \
     P(TSR_API_COMPLETIONS, "logprobs", INT, logprobs, 0, TSR_CALL_LOGPROBS)                                  \
     P(TSR_API_CHAT, "logprobs", CHAT_LOGPROBS, logprobs, 0, 0)                                               \
-    P(TSR_API_CHAT, "top_logprobs", INT, logprobs, 0, TSR_CALL_LOGPROBS)                                     \
+    P(TSR_API_CHAT, "top_logprobs", INT, top_logprobs, 0, TSR_CALL_LOGPROBS)                                 \
     P(TSR_API_COMPLETIONS, "echo", BOOL, echo, 0, 0)                                                         \
     P(TSR_API_ALL, "stream", STREAM, stream, 0, 0)                                                           \
     P(TSR_API_OPENAI, "stream_options", STREAM_OPTIONS, include_usage, 0, 0)                                 \
@@ -51,9 +51,12 @@
     P(TSR_API_OPENAI, "logit_bias", NEUTRAL, model, 0, 0)                                                    \
     P(TSR_API_COMPLETIONS, "suffix", NEUTRAL, model, 0, 0)                                                   \
     P(TSR_API_CHAT, "tools", NEUTRAL, model, 0, 0)                                                           \
+    P(TSR_API_CHAT, "tool_choice", ANY, model, 0, 0)                                                         \
+    P(TSR_API_CHAT, "parallel_tool_calls", ANY, model, 0, 0)                                                 \
+    P(TSR_API_CHAT, "response_format", RESPONSE_FORMAT, model, 0, 0)                                         \
+    P(TSR_API_CHAT, "chat_template_kwargs", TEMPLATE_VARIABLES, model, 0, 0)                                 \
     P(TSR_API_INVOCATIONS, "inputs", PROMPT, prompts, 0, 0)                                                  \
     P(TSR_API_INVOCATIONS, "parameters", PARAMETERS, prompts, 0, 0)                                          \
-    P(TSR_API_INVOCATIONS, "messages", MESSAGES, prompts, 0, 0)                                              \
     P(TSR_API_INVOCATIONS, "do_sample", BOOL, do_sample, 0, 0)                                               \
     P(TSR_API_INVOCATIONS, "details", BOOL, details, 0, 0)                                                   \
     P(TSR_API_INVOCATIONS, "return_full_text", FULL_TEXT, full_text, 0, 0)                                   \
@@ -81,6 +84,11 @@ tsr_status tsr_call_read_object(const json_t *object, const char *skip, tsr_api_
 /* call_prompt.c */
 tsr_call_reader tsr_call_read_prompt;
 void tsr_prompt_free(tsr_prompt *prompt);
+/* call_chat.c */
+tsr_call_reader tsr_call_read_messages, tsr_call_read_template_variables;
+/* What was read of a conversation, as JSON in call->conversation_text. */
+tsr_status tsr_call_print_conversation(tsr_api_call *call, tsr_refusal *why);
+
 /* A copy of n bytes and a NUL, owned by the caller. */
 tsr_status tsr_call_copy(const char *bytes, size_t n, char **out, tsr_refusal *why);
 

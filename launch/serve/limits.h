@@ -8,6 +8,7 @@ enum {
     TSR_SERVE_REQUEST_SECONDS = 60,    /* from a connection's being free to the last byte of its request */
     TSR_SERVE_BODIES = 4,              /* bodies of the largest size that may be in memory at once, */
     TSR_SERVE_BODY_BYTES = 1 << 28,    /* or so many bytes of bodies, if that is more */
+    TSR_SERVE_CHAT_BYTES = 8 << 20,    /* of a prompt that a chat template makes */
     TSR_SERVE_THREADS = 4,             /* that read requests and write answers */
     TSR_SERVE_KEEPALIVE_SECONDS = 15,  /* a stream without a token for so long gets a comment */
     TSR_SERVE_FLUSH_SECONDS = 5,       /* for the last answers to go out when the server ends */

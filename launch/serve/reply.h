@@ -16,12 +16,12 @@ typedef struct tsr_reply {
                          tsr_text *out); /* appends what is new, and the end if it is there */
     tsr_status (*failure)(const tsr_refusal *why, tsr_text *out); /* of a stream that has begun */
     tsr_status (*sign_of_life)(tsr_text *out); /* of a stream without tokens; NULL: there is none */
-    tsr_status (*refuse)(const tsr_refusal *why, tsr_text *out); /* instead of an answer */
 } tsr_reply;
 
-/* The form of what a call wants. `array`: /invocations answers a single input by a list too. */
+/* The form of what a call wants. */
 const tsr_reply *tsr_reply_choose(const tsr_api_call *call);
 extern const tsr_reply tsr_reply_openai, tsr_reply_openai_stream;
+extern const tsr_reply tsr_reply_chat, tsr_reply_chat_stream, tsr_reply_chat_lines;
 extern const tsr_reply tsr_reply_lmi, tsr_reply_lmi_lines, tsr_reply_lmi_events, tsr_reply_lmi_text;
 
 /* reply_tokens.c: what both interfaces need. */

@@ -156,18 +156,14 @@ static tsr_status whole_text(tsr_exchange *x, tsr_text *out)
     return TSR_OK;
 }
 
-const tsr_reply tsr_reply_lmi = {
-    .content_type = "application/json", .whole = whole, .refuse = tsr_refusal_print_lmi};
-const tsr_reply tsr_reply_lmi_text = {
-    .content_type = "text/plain; charset=utf-8", .whole = whole_text, .refuse = tsr_refusal_print_lmi};
+const tsr_reply tsr_reply_lmi = {.content_type = "application/json", .whole = whole};
+const tsr_reply tsr_reply_lmi_text = {.content_type = "text/plain; charset=utf-8", .whole = whole_text};
 const tsr_reply tsr_reply_lmi_lines = {.content_type = "application/jsonlines",
                                        .streams = true,
                                        .pieces = pieces_lines,
-                                       .failure = failure_lines,
-                                       .refuse = tsr_refusal_print_lmi};
+                                       .failure = failure_lines};
 const tsr_reply tsr_reply_lmi_events = {.content_type = "text/event-stream",
                                         .streams = true,
                                         .pieces = pieces_events,
                                         .failure = failure_events,
-                                        .sign_of_life = comment,
-                                        .refuse = tsr_refusal_print_lmi};
+                                        .sign_of_life = comment};

@@ -1,6 +1,6 @@
 /* reply_openai.c: answers of /v1/completions, whole and as server-sent events. */
 #include "base/memory.h"
-#include "launch/serve/reply.h"
+#include "launch/serve/reply_openai.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static int64_t characters(const char *text, int64_t n)
     return count;
 }
 
-static const char *reason(tsr_finish finish)
+const char *tsr_openai_reason(tsr_finish finish)
 {
     switch (finish) {
     case TSR_FINISH_LENGTH:
@@ -132,15 +132,20 @@ static tsr_status put_logprobs(tsr_job *job, tsr_text *out)
 
 /* --- Objects --- */
 
-static tsr_status put_head(const tsr_exchange *x, tsr_text *out)
+tsr_status tsr_openai_head(const tsr_exchange *x, const char *prefix, const char *object, tsr_text *out)
 {
-    TSR_TRY(tsr_text_format(out, "{\"id\":\"cmpl-%s\",\"object\":\"text_completion\",\"created\":%lld", x->id,
-                            (long long)x->created));
+    TSR_TRY(tsr_text_format(out, "{\"id\":\"%s-%s\",\"object\":\"%s\",\"created\":%lld", prefix, x->id,
+                            object, (long long)x->created));
     TSR_TRY(tsr_put_string(out, ',', "model", x->model, (int64_t)strlen(x->model)));
     return tsr_text_puts(out, ",\"choices\":[");
 }
 
-static tsr_status put_usage(const tsr_exchange *x, tsr_text *out)
+static tsr_status put_head(const tsr_exchange *x, tsr_text *out)
+{
+    return tsr_openai_head(x, "cmpl", "text_completion", out);
+}
+
+tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out)
 {
     int64_t given = 0, made = 0;
     for (int64_t i = 0; i < x->n_jobs; i++) {
@@ -164,7 +169,7 @@ static tsr_status put_choice(tsr_job *job, bool echo, tsr_finish finish, tsr_tex
     if (s == TSR_OK) s = tsr_text_format(out, "{\"index\":%lld", (long long)(job - job->exchange->jobs));
     if (s == TSR_OK) s = tsr_put_string(out, ',', "text", text.data, text.length);
     if (s == TSR_OK) s = put_logprobs(job, out);
-    if (s == TSR_OK) s = tsr_text_format(out, ",\"finish_reason\":%s}", reason(finish));
+    if (s == TSR_OK) s = tsr_text_format(out, ",\"finish_reason\":%s}", tsr_openai_reason(finish));
     tsr_text_free(&text);
     return s;
 }
@@ -177,7 +182,7 @@ static tsr_status whole(tsr_exchange *x, tsr_text *out)
         TSR_TRY(put_choice(&x->jobs[i], x->call.echo, x->jobs[i].finish, out));
     }
     TSR_TRY(tsr_text_puts(out, "]"));
-    TSR_TRY(put_usage(x, out));
+    TSR_TRY(tsr_openai_usage(x, out));
     return tsr_text_puts(out, "}\n");
 }
 
@@ -212,29 +217,27 @@ static tsr_status pieces(tsr_exchange *x, tsr_text *out)
         TSR_TRY(tsr_text_puts(out, "data: "));
         TSR_TRY(put_head(x, out));
         TSR_TRY(tsr_text_puts(out, "]"));
-        TSR_TRY(put_usage(x, out));
+        TSR_TRY(tsr_openai_usage(x, out));
         TSR_TRY(tsr_text_puts(out, "}\n\n"));
     }
     return tsr_text_puts(out, "data: [DONE]\n\n");
 }
 
-static tsr_status failure(const tsr_refusal *why, tsr_text *out)
+tsr_status tsr_openai_failure(const tsr_refusal *why, tsr_text *out)
 {
     TSR_TRY(tsr_text_puts(out, "data: "));
     TSR_TRY(tsr_refusal_print_openai(why, out));
     return tsr_text_puts(out, "\n\n");
 }
 
-static tsr_status sign_of_life(tsr_text *out)
+tsr_status tsr_openai_sign_of_life(tsr_text *out)
 {
     return tsr_text_puts(out, ": still at work\n\n");
 }
 
-const tsr_reply tsr_reply_openai = {
-    .content_type = "application/json", .whole = whole, .refuse = tsr_refusal_print_openai};
+const tsr_reply tsr_reply_openai = {.content_type = "application/json", .whole = whole};
 const tsr_reply tsr_reply_openai_stream = {.content_type = "text/event-stream",
                                            .streams = true,
                                            .pieces = pieces,
-                                           .failure = failure,
-                                           .sign_of_life = sign_of_life,
-                                           .refuse = tsr_refusal_print_openai};
+                                           .failure = tsr_openai_failure,
+                                           .sign_of_life = tsr_openai_sign_of_life};

@@ -35,7 +35,10 @@ tsr_status tsr_job_prompt_text(const tsr_job *job, tsr_text *out)
 
 const tsr_reply *tsr_reply_choose(const tsr_api_call *call)
 {
-    if (call->api != TSR_API_INVOCATIONS) return call->stream ? &tsr_reply_openai_stream : &tsr_reply_openai;
+    if (call->api == TSR_API_CHAT && !call->stream) return &tsr_reply_chat;
+    if (call->api == TSR_API_CHAT)
+        return call->formatter == TSR_FORMATTER_JSONLINES ? &tsr_reply_chat_lines : &tsr_reply_chat_stream;
+    if (call->api == TSR_API_COMPLETIONS) return call->stream ? &tsr_reply_openai_stream : &tsr_reply_openai;
     if (call->formatter == TSR_FORMATTER_SSE) return &tsr_reply_lmi_events;
     if (call->formatter == TSR_FORMATTER_NONE) return &tsr_reply_lmi_text;
     if (call->stream || call->formatter == TSR_FORMATTER_JSONLINES) return &tsr_reply_lmi_lines;

@@ -12,6 +12,7 @@
 #include "launch/serve/desk.h"
 #include "launch/serve/metrics.h"
 #include "parallel/world.h"
+#include "runtime/chat.h"
 #include "runtime/engine.h"
 
 #include <signal.h>
@@ -47,6 +48,8 @@ typedef struct tsr_server {
     tsr_world *world;
     tsr_engine *engine; /* NULL while loading; HTTP threads take nothing but its tokenizer and its info */
     tsr_engine_info info;
+    int64_t most_tokens; /* of one request: the context, or what the cache can hold */
+    tsr_chat *chat;      /* NULL: the model has no chat template */
     tsr_desk desk;
     tsr_metrics metrics;
     atomic_llong body_bytes; /* of all bodies in memory */

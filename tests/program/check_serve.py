@@ -4,7 +4,7 @@ import json
 import unittest
 
 from server import JSON, Server, at_once, parse_events
-from support import SHAKESPEARE, Case, main, needs_ranks
+from support import SHAKESPEARE, Case, TempFolder, main, needs_ranks
 
 PROMPTS = ["ROMEO:", "JULIET:\nO", "First Citizen:\nBefore we proceed any further, hear me speak.\n", "The",
            "KING RICHARD III:\nNow is the winter of", "\n\n", "é ü 語"]
@@ -253,7 +253,7 @@ class Shapes(Served):
 class Together(Served):
     """Many clients at once get what each gets alone."""
     bodies = [{"prompt": prompt, "max_tokens": 20 + 7 * i, "temperature": 0.8 * (i % 2), "seed": i}
-              for i, prompt in enumerate(PROMPTS * 4)]
+              for i, prompt in enumerate(PROMPTS * 3)]
 
     def texts(self, body):
         return [choice["text"] for choice in self.server.complete(**body)["choices"]]
@@ -280,6 +280,93 @@ class TogetherOnTwoRanks(Together):
         lines = self.generate(SHAKESPEARE, "--dtype", "float32", "--max-new-tokens", 30,
                               *(x for p in PROMPTS for x in ("--prompt", p)))
         self.assertEqual([choice["text"] for choice in answer["choices"]], [line["text"] for line in lines])
+
+
+TEMPLATE = """\
+{% for m in messages %}{{ (shout or m.role) | upper }}:
+{{ m.content or raise_exception('nothing was said') }}
+
+{% endfor %}{% if add_generation_prompt %}ROMEO:
+{% endif %}"""
+
+
+class Chats(Served):
+    talk = [{"role": "juliet", "content": "Who is there?"}]
+    prompt = "JULIET:\nWho is there?\n\nROMEO:\n"
+    path = "/v1/chat/completions"
+
+    @classmethod
+    def setUpClass(cls):
+        template = TempFolder(cls).path / "chat.jinja"
+        template.write_text(TEMPLATE)
+        cls.options = ("--chat-template", template)
+        super().setUpClass()
+
+    def chat(self, **body):
+        status, answer = self.server.post(self.path, {"messages": self.talk, "temperature": 0, **body})
+        self.assertEqual(status, 200, answer)
+        return answer
+
+    def expected(self, **body):
+        return self.server.complete(prompt=self.prompt, **body)
+
+    def test_chat(self):
+        text = self.expected(max_tokens=25)["choices"][0]["text"]
+        answer = self.chat(max_tokens=25, model="shakespeare")
+        self.assertRegex(answer.pop("id"), r"^chatcmpl-[0-9a-f]{32}$")
+        self.assertGreater(answer.pop("created"), 1.7e9)
+        usage = answer.pop("usage")
+        self.assertEqual((usage["completion_tokens"], usage["total_tokens"]), (25, usage["prompt_tokens"] + 25))
+        self.assertEqual(answer, {"object": "chat.completion", "model": "shakespeare", "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text, "refusal": None}, "logprobs": None,
+             "finish_reason": "length"}]})
+        self.assertEqual(self.chat(max_completion_tokens=25)["choices"], answer["choices"])
+        self.assertEqual(self.chat(max_tokens=25, stop=text[10:15])["choices"][0]["message"]["content"], text[:10])
+        parts = [{"role": "juliet", "content": [{"type": "text", "text": "Who is "}, {"type": "text", "text": "there?"}]}]
+        self.assertEqual(self.chat(messages=parts, max_tokens=25)["choices"], answer["choices"])
+        loud = self.chat(messages=[{"role": "x", "content": "Who is there?"}], max_tokens=25,
+                         chat_template_kwargs={"shout": "juliet"})
+        self.assertEqual(loud["choices"], answer["choices"])
+        self.assertEqual(self.chat(stop="\n\n")["choices"][0]["finish_reason"], "stop")
+
+    def test_chat_logprobs(self):
+        plain = self.expected(max_tokens=9, logprobs=2)["choices"][0]["logprobs"]
+        rows = self.chat(max_tokens=9, logprobs=True, top_logprobs=2)["choices"][0]["logprobs"]["content"]
+        self.assertEqual([row["token"] for row in rows], plain["tokens"])
+        self.assertEqual([row["logprob"] for row in rows], plain["token_logprobs"])
+        self.assertEqual([{best["token"]: best["logprob"] for best in row["top_logprobs"]} for row in rows],
+                         plain["top_logprobs"])
+        for row in rows:
+            self.assertEqual(bytes(row["bytes"]).decode(), row["token"])
+        self.assertEqual(self.chat(max_tokens=1, logprobs=True)["choices"][0]["logprobs"]["content"][0]["top_logprobs"], [])
+
+    def check_chunks(self, chunks, text):
+        self.assertEqual({chunk["object"] for chunk in chunks}, {"chat.completion.chunk"})
+        deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+        self.assertEqual([delta.get("role") for delta in deltas], ["assistant"] + [None] * (len(deltas) - 1))
+        self.assertEqual("".join(delta.get("content", "") for delta in deltas), text)
+        self.assertEqual([chunk["choices"][0]["finish_reason"] for chunk in chunks], [None] * (len(chunks) - 1) + ["length"])
+
+    def test_chat_streams(self):
+        text = self.expected(max_tokens=40)["choices"][0]["text"]
+        body = {"messages": self.talk, "temperature": 0, "max_tokens": 40, "stream": True}
+        data, kind = self.server.stream(self.path, {**body, "stream_options": {"include_usage": True}})
+        self.assertEqual(kind, "text/event-stream")
+        *chunks, last = parse_events(data)
+        self.check_chunks(chunks, text)
+        self.assertEqual((last["choices"], last["usage"]["completion_tokens"]), ([], 40))
+        data, kind = self.server.stream("/invocations", body)
+        self.assertEqual(kind, "application/jsonlines")
+        self.check_chunks([json.loads(line) for line in data.decode().splitlines()], text)
+
+    def test_chat_by_invocation(self):
+        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5})[1]
+        self.assertEqual((told["object"], told["choices"]), ("chat.completion", self.chat(max_tokens=5)["choices"]))
+
+    def test_refused_by_the_template(self):
+        status, told = self.server.post(self.path, {"messages": [{"role": "x", "content": ""}]})
+        self.assertEqual((status, told["error"]["param"]), (400, "messages"))
+        self.assertRegex(told["error"]["message"], "nothing was said")
 
 
 class ArraysAlways(Served):

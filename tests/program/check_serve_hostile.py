@@ -13,7 +13,7 @@ from server import JSON, Server, at_once
 from support import SHAKESPEARE, Case, main, needs_ranks, run
 
 LONG = {"prompt": "The", "max_tokens": 1000, "ignore_eos": True, "temperature": 0}
-COMPLETIONS, INVOCATIONS = "/v1/completions", "/invocations"
+COMPLETIONS, CHAT, INVOCATIONS = "/v1/completions", "/v1/chat/completions", "/invocations"
 
 
 def head(path=COMPLETIONS, *lines, method="POST", length=None):
@@ -118,8 +118,22 @@ class Refusals(One):
 
     def test_models_and_chat(self):
         self.refuses({"prompt": "The", "model": "other"}, 404, "not served here", "model", "model_not_found")
-        self.refuses({"messages": [{"role": "user", "content": "hi"}]}, 501, "chat templates", "messages",
-                     path="/v1/chat/completions")
+        self.refuses({"messages": [{"role": "user", "content": "hi"}]}, 400, "no chat template", "messages", path=CHAT)
+        for given, pattern in (({}, "messages is missing"), ({"messages": []}, "found an empty one"),
+                               ({"messages": "hi"}, "must be a list"), ({"messages": [5]}, "message 0 must be an object"),
+                               ({"messages": [{"content": "hi"}]}, "with a role"),
+                               ({"messages": [{"role": "user", "content": 5}]}, "content of message 0"),
+                               ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "of type text")):
+            with self.subTest(given=given):
+                self.refuses(given, 400, pattern, "messages", path=CHAT)
+        talk = {"messages": [{"role": "user", "content": "hi"}]}
+        for given, pattern, param in (({"top_logprobs": 2}, "needs logprobs", "top_logprobs"),
+                                      ({"tools": [{}]}, "not supported", "tools"),
+                                      ({"response_format": {"type": "json_object"}}, "not supported", "response_format"),
+                                      ({"chat_template_kwargs": {"messages": []}}, "without messages", "chat_template_kwargs"),
+                                      ({"echo": True}, "unknown parameter", "echo")):
+            with self.subTest(given=given):
+                self.refuses({**talk, **given}, 400, pattern, param, path=CHAT)
 
     def test_json(self):
         for body, pattern in ((b"", "not valid JSON"), (b"{", "not valid JSON"), (b"[]", "must be a JSON object"),
@@ -346,7 +360,8 @@ class Ends(Case):
                      f"cannot listen on 127.0.0.1 port {server.port}")
         self.assertEqual(server.end(), 0)
         self.refused(run("serve", "--model", SHAKESPEARE, "--host", "no.such.host.invalid", "--quiet"), 2, "--host no.such")
-        self.refused(run("serve", "--model", SHAKESPEARE, "--port", 0, "--quiet", "--output-formatter", "json_chat"), 2, "chat")
+        self.refused(run("serve", "--model", SHAKESPEARE, "--port", 0, "--quiet", "--chat-template", "/no/such/file"), 3,
+                     "/no/such/file")
 
 
 if __name__ == "__main__":
