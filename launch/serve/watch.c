@@ -2,12 +2,14 @@
  * loading of the model.
  *
  * The HTTP library ends connections that are idle. One that sends a byte now and then is never idle: it is ended here,
- * TSR_SERVE_REQUEST_SECONDS after the connection began or the answer before had gone out.
+ * TSR_SERVE_REQUEST_SECONDS after the connection began or the answer before had gone out. So is one that was closed in
+ * the middle of a request: the library may miss that, and would wait for the rest.
  */
 #include "base/log.h"
 #include "base/memory.h"
 #include "launch/serve/server.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -58,13 +60,21 @@ void tsr_watch_busy(tsr_watch *w, tsr_client *c, bool busy)
     pthread_mutex_unlock(&w->lock);
 }
 
+static bool has_closed(const tsr_client *c)
+{
+    struct pollfd p = {.fd = c->socket, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 /* The lock keeps the sockets from being closed, and their numbers from being given to others, meanwhile. */
 static void end_slow_clients(tsr_watch *w)
 {
     double now = tsr_now();
     pthread_mutex_lock(&w->lock);
     for (tsr_client *c = w->clients.next; c != &w->clients; c = c->next) {
-        if (c->since == 0 || now - c->since < TSR_SERVE_REQUEST_SECONDS) continue;
+        double waited = c->since > 0 ? now - c->since : 0;
+        bool closed = waited > 1 && has_closed(c);
+        if (!closed && waited < TSR_SERVE_REQUEST_SECONDS) continue;
         shutdown(c->socket, SHUT_RDWR);
         c->since = now;
     }
