@@ -222,8 +222,8 @@ static const tsr_call_row *find_row(int api, const char *name)
 static bool lists(const char *words, const char *name)
 {
     size_t n = strlen(name);
-    for (const char *at = words; (at = strstr(at, name)); at += n)
-        if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ') && n > 0) return true;
+    for (const char *at = words; n > 0 && (at = strstr(at, name)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ')) return true;
     return false;
 }
 

@@ -96,7 +96,8 @@ class Refusals(One):
                 ({"frequency_penalty": 0.5}, "not supported", "frequency_penalty"),
                 ({"logit_bias": {"5": 1}}, "not supported", "logit_bias"),
                 ({"seed": -5}, "must lie in", "seed"),
-                ({"wrong": 1}, 'unknown parameter "wrong"', "wrong")):
+                ({"wrong": 1}, 'unknown parameter "wrong"', "wrong"),
+                ({"": 1}, 'unknown parameter ""', None)):
             with self.subTest(given=given):
                 self.refuses({"prompt": "The", **given} if given else given, 400, pattern, param)
         # What means nothing is accepted.
