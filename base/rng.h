@@ -11,7 +11,13 @@
 
 #include <stdint.h>
 
-static inline uint64_t tsr_mix64(uint64_t x)
+#ifdef __CUDACC__
+#define TSR_ANYWHERE __host__ __device__
+#else
+#define TSR_ANYWHERE
+#endif
+
+TSR_ANYWHERE static inline uint64_t tsr_mix64(uint64_t x)
 {
     x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
     x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
@@ -40,12 +46,12 @@ static inline uint64_t tsr_rng_below(tsr_rng *rng, uint64_t n)
 }
 
 /* The key of stream number `stream` of a seed. */
-static inline uint64_t tsr_noise_key(uint64_t seed, uint64_t stream)
+TSR_ANYWHERE static inline uint64_t tsr_noise_key(uint64_t seed, uint64_t stream)
 {
     return tsr_mix64(tsr_mix64(seed + UINT64_C(0x9E3779B97F4A7C15)) + stream * UINT64_C(0xD1B54A32D192ED03));
 }
 
-static inline uint32_t tsr_mix32(uint32_t x)
+TSR_ANYWHERE static inline uint32_t tsr_mix32(uint32_t x)
 {
     x = (x ^ x >> 16) * UINT32_C(0x7FEB352D);
     x = (x ^ x >> 15) * UINT32_C(0x846CA68B);
@@ -54,7 +60,7 @@ static inline uint32_t tsr_mix32(uint32_t x)
 
 /* Number i of the stream, 32 uniform bits. Only 32-bit arithmetic, so that loops over i become vector code.
  */
-static inline uint32_t tsr_noise32(uint64_t key, uint32_t i)
+TSR_ANYWHERE static inline uint32_t tsr_noise32(uint64_t key, uint32_t i)
 {
     uint32_t x = tsr_mix32(i * UINT32_C(0x9E3779B9) + (uint32_t)key);
     return tsr_mix32(x + (uint32_t)(key >> 32));

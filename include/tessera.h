@@ -65,7 +65,7 @@ typedef struct tsr_engine_options {
     bool random_weights;  /* no weights are read: for benchmarks */
     bool needs_tokenizer; /* fail at once if the model has no tokenizer; else requests by ids alone work
                              without */
-    bool profile;         /* measure the time of each op */
+    bool profile;         /* measure the time of each stage of a step */
     bool quiet;           /* no progress lines on stderr */
     const char *device;   /* "auto" (the GPUs if every rank sees one), "cpu", "cuda": one GPU a rank */
     double gpu_memory_fraction; /* of a GPU's free memory, for weights, values, keys and values; 0: 0.9 */
@@ -77,11 +77,14 @@ typedef struct tsr_engine_options {
                                "text-classification", "token-classification" */
     int training_mp_size; /* the tensor-parallel degree at which the checkpoint was trained; 0: whatever it says.
                              A checkpoint of another one is refused */
+    const char *
+        plan_ahead; /* "on": the next step is planned and enqueued before the results of this one are there, as
+                               far as it does not depend on them; "off"; "auto": on for GPUs. Tokens are the same */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL, "auto", 0                                                          \
+            "auto", 0, false, NULL, NULL, "auto", 0, "auto"                                                  \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */

@@ -2,12 +2,13 @@
  *
  * A warm-up run, then timed runs; medians are reported. Prefill: from the first step until every request has
  * its first token. Decode: from then until the end. The first token of an answer belongs to prefill, so
- * answers of one token have no decode figure.
+ * answers of one token have no decode figure. --profile adds tables of stages (bench_profile.h); on GPUs the
+ * figures above them then suffer from the measuring.
  */
 #include "base/log.h"
 #include "base/memory.h"
+#include "launch/bench_profile.h"
 #include "launch/command.h"
-#include "layers/ops.h"
 #include "runtime/bandwidth.h"
 #include "runtime/gpu.h"
 #include "runtime/engine.h"
@@ -115,6 +116,7 @@ static tsr_status measure(bench *b)
     uint64_t random = (uint64_t)b->options->integer[TSR_OPT_SEED] + 88172645463325252u;
     run_times t;
     TSR_TRY(one_run(b, &random, &t)); /* pages touched, branches learnt */
+    tsr_engine_reset_times(b->engine);
     for (int i = 0; i < repeats; i++) {
         TSR_TRY(one_run(b, &random, &t));
         prefill[i] = t.prefill;
@@ -195,18 +197,6 @@ static tsr_status put_json(const bench *b, tsr_text *t)
     return tsr_text_puts(t, "}\n");
 }
 
-static tsr_status put_profile(const bench *b, tsr_text *t)
-{
-    const double *seconds = tsr_executor_profile(tsr_engine_executor(b->engine));
-    double sum = 0;
-    for (int op = 0; op < TSR_OP_COUNT; op++) sum += seconds[op];
-    for (int op = 0; op < TSR_OP_COUNT; op++)
-        if (seconds[op] > 0)
-            TSR_TRY(tsr_text_format(t, "  %-16s %8.3f s  %5.1f %%\n", tsr_op_table[op].name, seconds[op],
-                                    100 * seconds[op] / sum));
-    return TSR_OK;
-}
-
 static tsr_status put_plain(const bench *b, tsr_text *t)
 {
     double rate = decode_rate(b), ceiling = total_bandwidth(b);
@@ -228,7 +218,7 @@ static tsr_status put_plain(const bench *b, tsr_text *t)
             tsr_text_format(t, "rank %-3d read %.1f MB, holds %.1f MB of weights, peak resident %.1f MB\n", r,
                             (double)b->ranks[r].bytes_read / 1e6, (double)b->ranks[r].weight_bytes / 1e6,
                             (double)b->ranks[r].peak_bytes / 1e6));
-    return b->options->flag[TSR_OPT_PROFILE] ? put_profile(b, t) : TSR_OK;
+    return tsr_bench_put_profile(b->engine, t);
 }
 
 static tsr_status print(const bench *b)

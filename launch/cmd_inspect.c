@@ -214,7 +214,7 @@ static tsr_status find_place(inspection *in, char file[PATH_MAX])
     const char *path = o->argument ? o->argument : o->text[TSR_OPT_MODEL];
     struct stat st;
     if (!path) return tsr_fail(TSR_ERR_USAGE, "nothing to inspect: give a folder or a file");
-    if (o->argument && o->text[TSR_OPT_MODEL])
+    if (o->argument && o->origin[TSR_OPT_MODEL] == TSR_ORIGIN_COMMAND_LINE)
         return tsr_fail(TSR_ERR_USAGE, "both --model and \"%s\" were given", o->argument);
     if (strlen(path) >= PATH_MAX) return tsr_fail(TSR_ERR_USAGE, "the name of the folder is too long");
     bool folder = stat(path, &st) != 0 || S_ISDIR(st.st_mode);

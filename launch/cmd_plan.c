@@ -29,6 +29,8 @@ typedef struct plan {
     plan_line *lines;
     int64_t n_lines;
     int64_t *weight_bytes, *cache_bytes; /* [ranks] total; per token */
+    tsr_kernels_choice kernels;
+    bool on_gpus;
     tsr_fuse_report fused;
 } plan;
 
@@ -83,6 +85,13 @@ static int64_t line_bytes(const plan *p, const plan_line *line, int rank)
            tsr_dtype_bytes(vector ? TSR_F32 : p->dtype) * line->count;
 }
 
+static tsr_status fuse(plan *p, tsr_model *local)
+{
+    TSR_TRY(tsr_fuse(local, p->kernels, &p->fused));
+    bool more = p->on_gpus && p->kernels != TSR_KERNELS_REFERENCE;
+    return more ? tsr_fuse_gated_linears(local, &p->fused.gated_linears) : TSR_OK;
+}
+
 static tsr_status measure_ranks(plan *p)
 {
     void *mem;
@@ -95,7 +104,7 @@ static tsr_status measure_ranks(plan *p)
         for (int64_t i = 0; i < p->n_lines; i++) p->weight_bytes[r] += line_bytes(p, &p->lines[i], r);
         TSR_TRY(tsr_sharding_localize(p->sharding, r, &local));
         p->cache_bytes[r] = tsr_cache_bytes_per_token(local, p->dtype);
-        tsr_status s = r == 0 ? tsr_fuse(local, TSR_KERNELS_AUTO, &p->fused) : TSR_OK;
+        tsr_status s = r == 0 ? fuse(p, local) : TSR_OK;
         tsr_model_destroy(&local);
         TSR_TRY(s);
     }
@@ -163,6 +172,19 @@ static tsr_status put_reductions(const plan *p, tsr_text *t)
         (long long)n, layers ? (double)inside / (double)layers : 0.0, (long long)outside, (long long)bytes);
 }
 
+static tsr_status put_fused(const plan *p, tsr_text *t)
+{
+    if (p->kernels == TSR_KERNELS_REFERENCE) return tsr_text_puts(t, "fused: nothing\n");
+    TSR_TRY(tsr_text_format(t,
+                            "fused: %d groups of linears, %d residual additions with their norms, "
+                            "%d of these with an all-reduce, %d attentions with their rotations",
+                            p->fused.linears, p->fused.add_norms, p->fused.reductions, p->fused.ropes));
+    if (p->on_gpus)
+        TSR_TRY(tsr_text_format(t, ", %d gate-and-up projections with their activations",
+                                p->fused.gated_linears));
+    return tsr_text_puts(t, "\n");
+}
+
 static tsr_status put_totals(const plan *p, tsr_text *t)
 {
     TSR_TRY(put_reductions(p, t));
@@ -177,10 +199,7 @@ static tsr_status put_totals(const plan *p, tsr_text *t)
     }
     TSR_TRY(
         tsr_text_format(t, "\nlargest rank over the mean: %.3f\n", (double)most * p->ranks / (double)sum));
-    return tsr_text_format(t,
-                           "fused: %d groups of linears, %d residual additions with their norms, "
-                           "%d of these with an all-reduce, %d attentions with their rotations\n",
-                           p->fused.linears, p->fused.add_norms, p->fused.reductions, p->fused.ropes);
+    return put_fused(p, t);
 }
 
 static tsr_status write_table(const plan *p, tsr_text *t)
@@ -225,6 +244,11 @@ static tsr_status write_json(const plan *p, tsr_text *t)
     TSR_TRY(put_json_array(t, "weight_bytes", p->weight_bytes, p->ranks));
     TSR_TRY(put_json_array(t, "cache_bytes_per_token", p->cache_bytes, p->ranks));
     TSR_TRY(find_reductions(p, &list, &n));
+    TSR_TRY(tsr_text_format(t,
+                            ",\"fused\":{\"linears\":%d,\"residual_norms\":%d,\"reduced_norms\":%d,"
+                            "\"rotations\":%d,\"gated_projections\":%d}",
+                            p->fused.linears, p->fused.add_norms, p->fused.reductions, p->fused.ropes,
+                            p->fused.gated_linears));
     return tsr_text_format(t, ",\"all_reduces_per_step\":%lld}\n", (long long)n);
 }
 
@@ -263,6 +287,8 @@ tsr_status tsr_cmd_plan(tsr_world *world, const tsr_options *o)
     tsr_source *source = NULL;
     tsr_json config;
     plan p = {.options = o, .ranks = tsr_cli_ranks(o, world)};
+    TSR_TRY(tsr_kernels_choice_of(o->text[TSR_OPT_KERNELS], &p.kernels));
+    p.on_gpus = strcmp(o->text[TSR_OPT_DEVICE], "cuda") == 0; /* a plan needs none of them */
     if (!o->text[TSR_OPT_MODEL]) return tsr_fail(TSR_ERR_USAGE, "no model was named (--model DIR)");
     tsr_status s = tsr_source_config(&request, &source, &config);
     if (s == TSR_OK) s = make(&p, &config);

@@ -83,6 +83,8 @@ tsr_status tsr_model_folder(const char *model, const char *revision, char *out, 
 {
     char folder[PATH_MAX], snapshots[PATH_MAX];
     bool there = is_folder(model);
+    if (!there && strstr(model, "://"))
+        return tsr_fail(TSR_ERR_USAGE, "%s: nothing is downloaded: name a folder of this machine", model);
     if (!there && cached_model(model, folder, sizeof folder))
         return choose_snapshot(folder, revision, out, size);
     if (there && folder_in(model, "snapshots", snapshots, sizeof snapshots) &&

@@ -13,7 +13,7 @@
 
 /* Writes to out[size] the folder that `model` and `revision` (NULL: none was asked for) name; what is neither folder
  * nor in the cache stays as it is, for the loader to refuse. TSR_ERR_USAGE: a revision of what has none, or one that is
- * not there. Local. */
+ * not there; a place elsewhere ("s3://.."). Local. */
 tsr_status tsr_model_folder(const char *model, const char *revision, char *out, int size);
 
 #endif

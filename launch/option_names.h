@@ -33,8 +33,8 @@
     N(CHUNKED_READ_TIMEOUT, SAME, "chunked_read_timeout", SERVER, "SERVING_CHUNKED_READ_TIMEOUT")            \
     N(MAX_REQUEST_SIZE, SAME, "max_request_size", SERVER, "SERVING_MAX_REQUEST_SIZE")
 
-/* K("key", "words", ACCEPTED|REFUSED, "why"): keys that are known, and no options. `words` begin the values that are
- * accepted, "" every value. With or without `option.`, whatever the case of the letters. */
+/* K("key", "words", ACCEPTED|REFUSED, "why"): keys that are known, and no options. `words` are the values that are
+ * accepted, "" every value, one with '.' at its end whatever begins so. With or without `option.`, whatever the case of the letters. */
 #define TSR_KNOWN_KEY_TABLE(K)                                                                               \
     K("engine", "MPI|Python|DeepSpeed", ACCEPTED, "there is one engine, which takes these names")            \
     K("entryPoint", "djl_python.", ACCEPTED,                                                                 \

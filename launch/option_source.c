@@ -93,7 +93,7 @@ static bool beside(const char *file, const char *name, char *out, size_t size)
 
 static tsr_status put_property(const char *file, const tsr_property *p, bool *names_model, tsr_text *out)
 {
-    char place[PATH_MAX + 32], value[PATH_MAX], joined[PATH_MAX];
+    char place[PATH_MAX + 32], value[PATH_MAX], joined[PATH_MAX], whole[PATH_MAX];
     tsr_option_id id = TSR_OPT_HELP;
     bool opposite, further;
     const char *key = strncmp(p->key, "option.", 7) == 0 ? p->key + 7 : p->key;
@@ -109,17 +109,17 @@ static tsr_status put_property(const char *file, const tsr_property *p, bool *na
     *names_model |= model;
     bool relative =
         model && value[0] != '/' && beside(file, value, joined, sizeof joined) && is_folder(joined);
-    return put(out, FROM_FILE, place, p->key, relative ? joined : value);
+    return put(out, FROM_FILE, place, p->key, relative && realpath(joined, whole) ? whole : value);
 }
 
-/* A file of --config names the model, or is in its folder. */
+/* A file of --config names the model, or is in its folder. Other ranks may be at work in other folders: the name is
+ * whole. */
 static tsr_status put_own_folder(const char *file, tsr_text *out)
 {
-    char config[PATH_MAX];
-    struct stat st;
-    if (!beside(file, "config.json", config, sizeof config) || stat(config, &st) != 0) return TSR_OK;
-    config[strlen(config) - strlen("/config.json")] = '\0';
-    return put(out, FROM_FILE, file, "option.model", config[0] ? config : "/");
+    char folder[PATH_MAX], config[PATH_MAX], whole[PATH_MAX];
+    if (!beside(file, "config.json", config, sizeof config) || access(config, F_OK) != 0) return TSR_OK;
+    if (!beside(file, ".", folder, sizeof folder) || !realpath(folder, whole)) return TSR_OK;
+    return put(out, FROM_FILE, file, "option.model", whole);
 }
 
 static tsr_status gather_file(const char *file, tsr_text *out)
@@ -183,15 +183,22 @@ static tsr_status unknown_key(const statement *s, const char *name)
     return tsr_fail(TSR_ERR_USAGE, "%s: unknown option \"%s\"; `tessera config` lists all", s->place, s->key);
 }
 
-/* Keys that are no options: accepted if the value begins with one of the row's words. */
+/* Whether a value is one of the words; of one that ends in '.' it need only be the beginning. */
+static bool is_accepted(const tsr_known_key *known, const char *value)
+{
+    for (const char *at = known->words;; at++) {
+        int n = (int)strcspn(at, "|");
+        bool begins = n == 0 || at[n - 1] == '.';
+        if (strncasecmp(value, at, (size_t)n) == 0 && (begins || !value[n])) return true;
+        at += n;
+        if (!*at) return false;
+    }
+}
+
+/* Keys that are no options. */
 static tsr_status check_known(const statement *s, const tsr_known_key *known)
 {
-    for (const char *at = known->words; known->accepted;) {
-        size_t n = strcspn(at, "|");
-        if (strncasecmp(s->value, at, n) == 0) return TSR_OK;
-        if (!at[n]) break;
-        at += n + 1;
-    }
+    if (known->accepted && is_accepted(known, s->value)) return TSR_OK;
     return tsr_fail(TSR_ERR_USAGE, "%s: \"%s\" cannot be \"%s\": %s", s->place, s->key, s->value, known->why);
 }
 

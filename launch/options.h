@@ -118,7 +118,7 @@ enum {
       "timed runs after a warm-up; medians are reported")                                                    \
     X(RANDOM_WEIGHTS, "random-weights", FLAG, "", 0, 0, "", TSR_CMD_BENCH,                                   \
       "needs config.json alone; weights at random")                                                          \
-    X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show the time of each op")                     \
+    X(PROFILE, "profile", FLAG, "", 0, 0, "", TSR_CMD_BENCH, "show where the time of a step goes")           \
     X(DTYPE, "dtype", CHOICE, "auto", 0, 0,                                                                  \
       "auto|float32=fp32=float=f32|bfloat16=bf16|float16=fp16=half=f16|!int8",                               \
       TSR_CMD_RUNS | TSR_CMD_PLAN | TSR_CMD_CONVERT, "number format; auto: the checkpoint's")                \
@@ -126,8 +126,8 @@ enum {
       "auto|text-generation|text-classification|token-classification|!question-answering|!fill-mask|"        \
       "!conversational|!text2text-generation",                                                               \
       TSR_CMD_RUNS, "what the model is asked to do; auto: what config.json says")                            \
-    X(KERNELS, "kernels", CHOICE, "auto", 0, 0, "auto|inject|reference", TSR_CMD_RUNS,                       \
-      "inject: ops are fused; reference: nothing is")                                                        \
+    X(KERNELS, "kernels", CHOICE, "auto", 0, 0, "auto|inject|reference", TSR_CMD_RUNS | TSR_CMD_PLAN,        \
+      "inject: ops are fused; reference: nothing is, and the simplest kernels run")                          \
     X(THREADS, "threads", INT, "0", 0, 512, "N", TSR_CMD_RUNS | TSR_CMD_CONVERT,                             \
       "threads of each rank; 0: its share of the cores")                                                     \
     X(CONTEXT, "context", INT, "0", 0, 1e8, "N", TSR_CMD_RUNS,                                               \
@@ -140,12 +140,14 @@ enum {
       "memory")                                                                                              \
     X(CACHE, "cache", TEXT, "", 0, 0, "DIR", TSR_CMD_RUNS | TSR_CMD_CACHE,                                   \
       "private folder (mode 700) where each rank keeps its weights as it loads them, for a faster start")    \
-    X(DEVICE, "device", CHOICE, "auto", 0, 0, "auto|cpu|cuda", TSR_CMD_RUNS,                                 \
-      "cuda: one GPU a rank; auto: cuda where every rank sees a GPU")                                        \
+    X(DEVICE, "device", CHOICE, "auto", 0, 0, "auto|cpu|cuda", TSR_CMD_RUNS | TSR_CMD_PLAN,                  \
+      "cuda: one GPU a rank; auto: cuda where every rank sees a GPU; to plan: cpu")                          \
     X(GPU_MEMORY_FRACTION, "gpu-memory-fraction", REAL, "0.9", 0.01, 1, "X", TSR_CMD_RUNS,                   \
       "of a GPU's free memory to use")                                                                       \
     X(NO_CUDA_GRAPH, "no-cuda-graph", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                      \
       "enqueue decode steps call by call instead of as captured graphs")                                     \
+    X(PLAN_AHEAD, "plan-ahead", CHOICE, "auto", 0, 0, "auto|on|off", TSR_CMD_RUNS,                           \
+      "plan a step while the one before runs; auto: on for GPUs; the tokens are the same")                   \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(CONFIG, "config", TEXT, "", 0, 0, "FILE", TSR_CMD_ALL,                                                 \
@@ -198,6 +200,8 @@ enum {
     X(MODEL_LOADING_TIMEOUT, "model-loading-timeout", INT, "240", 1, 86400, "S", TSR_CMD_SERVE,              \
       "most seconds that loading may take")                                                                  \
     X(JSON, "json", FLAG, "", 0, 0, "", TSR_CMD_ALL, "print JSON")                                           \
+    X(VERBOSE, "verbose", FLAG, "", 0, 0, "", TSR_CMD_RUNS,                                                  \
+      "tell on stderr what the time until the first token goes into")                                        \
     X(QUIET, "quiet", FLAG, "", 0, 0, "", TSR_CMD_ALL, "no progress on stderr")                              \
     X(HELP, "help", FLAG, "", 0, 0, "", TSR_CMD_ALL, "show this help")
 

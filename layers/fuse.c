@@ -185,6 +185,18 @@ static tsr_status fuse_graph(tsr_graph *g, tsr_fuse_report *report)
     return status;
 }
 
+tsr_status tsr_kernels_choice_of(const char *name, tsr_kernels_choice *out)
+{
+    static const char *const names[] = {
+        [TSR_KERNELS_AUTO] = "auto", [TSR_KERNELS_INJECT] = "inject", [TSR_KERNELS_REFERENCE] = "reference"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *out = (tsr_kernels_choice)i;
+            return TSR_OK;
+        }
+    return tsr_fail(TSR_ERR_USAGE, "kernels must be auto, inject or reference, found \"%s\"", name);
+}
+
 tsr_status tsr_fuse(tsr_model *local, tsr_kernels_choice choice, tsr_fuse_report *report)
 {
     *report = (tsr_fuse_report){0};

@@ -17,10 +17,13 @@
 #include "layers/graph.h"
 
 typedef enum tsr_kernels_choice {
-    TSR_KERNELS_AUTO,     /* every pattern that has a kernel */
-    TSR_KERNELS_INJECT,   /* the same; for users of the word */
-    TSR_KERNELS_REFERENCE /* nothing is fused: for finding errors */
+    TSR_KERNELS_AUTO,   /* every pattern that has a kernel */
+    TSR_KERNELS_INJECT, /* the same; for users of the word */
+    TSR_KERNELS_REFERENCE /* nothing is fused, and on GPUs the simplest kernel of each op runs: for finding errors */
 } tsr_kernels_choice;
+
+/* By its name, "auto", "inject" or "reference"; else TSR_ERR_USAGE. */
+tsr_status tsr_kernels_choice_of(const char *name, tsr_kernels_choice *out);
 
 /* How often each pattern was found: for `plan`. */
 typedef struct tsr_fuse_report {

@@ -167,18 +167,38 @@ static bool add_variables(const tsr_chat *c, bool add_generation_prompt, json_t 
     return good && json_object_set_new(v, "add_generation_prompt", json_boolean(add_generation_prompt)) == 0;
 }
 
-tsr_status tsr_chat_prompt(const tsr_chat *chat, const char *json, int64_t n, const char *name,
-                           bool add_generation_prompt, tsr_text *out)
+/* A copy to put variables into; what it holds is shared. NULL without memory. */
+static json_t *variables_of(const json_t *conversation)
 {
-    json_error_t error;
-    json_t *v = json_loadb(json, (size_t)n, JSON_REJECT_DUPLICATES, &error);
-    if (!v) return tsr_fail(TSR_ERR_USAGE, "%s: line %d: is no JSON: %s", name, error.line, error.text);
-    if (json_is_array(v)) v = json_pack("{s:o}", "messages", v);
+    json_t *v = json_is_object(conversation) ? json_copy((json_t *)(uintptr_t)conversation) : json_object();
+    if (!json_is_array(conversation) || !v) return v;
+    if (json_object_set(v, "messages", (json_t *)(uintptr_t)conversation) == 0) return v;
+    json_decref(v);
+    return NULL;
+}
+
+tsr_status tsr_chat_prompt_of(const tsr_chat *chat, const json_t *conversation, const char *name,
+                              bool add_generation_prompt, tsr_text *out)
+{
+    json_t *v = variables_of(conversation);
+    if (!v) return tsr_fail(TSR_ERR_MEMORY, "%s: no memory for the conversation", name);
     tsr_status s = check_messages(json_object_get(v, "messages"), name);
     if (s == TSR_OK && !add_variables(chat, add_generation_prompt, v))
         s = tsr_fail(TSR_ERR_MEMORY, "%s: no memory for the conversation", name);
     bool tools = json_is_array(json_object_get(v, "tools")) && chat->tools;
     if (s == TSR_OK) s = tsr_template_render(tools ? chat->tools : chat->usual, v, NULL, out);
     json_decref(v);
+    return s;
+}
+
+tsr_status tsr_chat_prompt(const tsr_chat *chat, const char *json, int64_t n, const char *name,
+                           bool add_generation_prompt, tsr_text *out)
+{
+    json_error_t error;
+    json_t *conversation = json_loadb(json, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+    if (!conversation)
+        return tsr_fail(TSR_ERR_USAGE, "%s: line %d: is no JSON: %s", name, error.line, error.text);
+    tsr_status s = tsr_chat_prompt_of(chat, conversation, name, add_generation_prompt, out);
+    json_decref(conversation);
     return s;
 }

@@ -25,6 +25,7 @@
 #include "base/status.h"
 #include "base/text.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,5 +39,8 @@ void tsr_chat_destroy(tsr_chat **chat);
  * begins. TSR_ERR_USAGE: no such conversation, or one that the template refuses; TSR_ERR_CAPACITY: it takes too much. */
 tsr_status tsr_chat_prompt(const tsr_chat *chat, const char *json, int64_t n, const char *name,
                            bool add_generation_prompt, tsr_text *out);
+/* The same of a conversation that has been parsed; it is not changed. */
+tsr_status tsr_chat_prompt_of(const tsr_chat *chat, const json_t *conversation, const char *name,
+                              bool add_generation_prompt, tsr_text *out);
 
 #endif

@@ -22,6 +22,16 @@ const char *tsr_last_error(void)
 
 /* --- Reading what is to be run --- */
 
+/* On a GPU the host's part of a step is to run beside the GPU's; on CPUs there is nothing to gain. */
+static tsr_status choose_ahead(tsr_engine *e, const char *wanted)
+{
+    bool on = strcmp(wanted, "on") == 0, automatic = strcmp(wanted, "auto") == 0;
+    if (!on && !automatic && strcmp(wanted, "off") != 0)
+        return tsr_fail(TSR_ERR_USAGE, "plan_ahead must be auto, on or off, found \"%s\"", wanted);
+    e->goes_ahead = on || (automatic && e->gpu);
+    return TSR_OK;
+}
+
 static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
 {
     if (o->size != sizeof *o)
@@ -43,7 +53,8 @@ static tsr_status copy_options(tsr_engine *e, const tsr_engine_options *o)
         return tsr_fail(TSR_ERR_USAGE, "gpu_memory_fraction must lie in 0..1, found %g",
                         o->gpu_memory_fraction);
     TSR_TRY(tsr_arena_strdup(e->arena, o->kernels ? o->kernels : "auto", &e->options.kernels));
-    e->options.device = NULL; /* has been used; nobody owns it any longer */
+    TSR_TRY(choose_ahead(e, o->plan_ahead ? o->plan_ahead : "auto"));
+    e->options.device = e->options.plan_ahead = NULL; /* have been used; nobody owns them any longer */
     if (o->step_tokens == 0) e->options.step_tokens = e->gpu ? 2048 : 512;
     return TSR_OK;
 }
@@ -64,22 +75,11 @@ static tsr_status choose_dtype(tsr_engine *e, tsr_object config)
     return TSR_OK;
 }
 
-static tsr_status choose_kernels(const char *name, tsr_kernels_choice *out)
-{
-    static const char *const names[] = {
-        [TSR_KERNELS_AUTO] = "auto", [TSR_KERNELS_INJECT] = "inject", [TSR_KERNELS_REFERENCE] = "reference"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *out = (tsr_kernels_choice)i;
-            return TSR_OK;
-        }
-    return tsr_fail(TSR_ERR_USAGE, "kernels must be auto, inject or reference, found \"%s\"", name);
-}
-
 static tsr_status shard_and_fuse(tsr_engine *e)
 {
-    tsr_kernels_choice choice = TSR_KERNELS_AUTO;
-    TSR_TRY(choose_kernels(e->options.kernels, &choice));
+    tsr_kernels_choice choice;
+    TSR_TRY(tsr_kernels_choice_of(e->options.kernels, &choice));
+    e->plain_kernels = choice == TSR_KERNELS_REFERENCE;
     TSR_TRY(tsr_sharding_derive(e->model, tsr_world_size(e->world), &e->sharding));
     TSR_TRY(tsr_sharding_localize(e->sharding, tsr_world_rank(e->world), &e->local));
     TSR_TRY(tsr_fuse(e->local, choice, &e->fused));
@@ -193,6 +193,7 @@ static tsr_executor_options executor_options(const tsr_engine *e)
                                   .no_graphs = e->options.no_cuda_graph,
                                   .max_sequences = e->limits.max_sequences,
                                   .max_context = e->limits.max_context,
+                                  .plain_kernels = e->plain_kernels,
                                   .profile = e->options.profile};
 }
 
@@ -332,7 +333,14 @@ static tsr_status build_steps(tsr_engine *e)
     TSR_TRY(tsr_slot_table_create(&e->limits, &e->slots));
     TSR_TRY(tsr_step_builder_create(&e->limits, e->local->ropes, e->local->n_ropes, &e->builder));
     tsr_step_builder_set_rules(e->builder, &e->generation);
-    return tsr_world_rank(e->world) == 0 ? tsr_scheduler_create(&e->limits, &e->scheduler) : TSR_OK;
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++) {
+        TSR_TRY(tsr_calloc(e->limits.max_rows, sizeof(tsr_sample_result), "the results of a step", &p));
+        e->flights[i].results = p;
+    }
+    if (tsr_world_rank(e->world) != 0) return TSR_OK;
+    TSR_TRY(tsr_scheduler_create(&e->limits, &e->scheduler));
+    tsr_scheduler_set_ahead(e->scheduler, e->goes_ahead);
+    return TSR_OK;
 }
 
 static void fill_info(tsr_engine *e)
@@ -365,29 +373,46 @@ static void fill_info(tsr_engine *e)
 static void report(const tsr_engine *e)
 {
     const tsr_engine_info *i = &e->info;
+    char rate[48] = "";
+    if (i->bytes_read > 0)
+        snprintf(rate, sizeof rate, " (%.1f GB/s)", (double)i->bytes_read / i->load_seconds / 1e9);
     tsr_log(
         TSR_LOG_INFO,
-        "%s, %.1f M parameters in %s on %d rank%s of %d thread%s (%s): %.1f MB of weights a rank, %.2f s%s",
+        "%s, %.1f M parameters in %s on %d rank%s of %d thread%s (%s): %.1f MB of weights a rank, %.2f s%s%s",
         i->family, (double)i->parameters / 1e6, i->dtype, i->ranks, i->ranks > 1 ? "s" : "", i->threads,
-        i->threads > 1 ? "s" : "", i->isa, (double)i->weight_bytes / 1e6, i->load_seconds,
+        i->threads > 1 ? "s" : "", i->isa, (double)i->weight_bytes / 1e6, i->load_seconds, rate,
         !e->source      ? ", at random"
         : i->from_cache ? ", from the cache"
                         : "");
 }
 
+/* With --verbose: what the start's time goes into. */
+static void end_phase(tsr_engine *e, const char *name)
+{
+    double now = tsr_now();
+    tsr_log(TSR_LOG_DEBUG, "start: %8.1f ms  %s", 1e3 * (now - e->lap), name);
+    e->lap = now;
+}
+
 static tsr_status build(tsr_engine *e, const tsr_engine_options *options)
 {
     int64_t pages = 0;
+    e->lap = tsr_now();
     TSR_TRY(tsr_gpu_open(e->world, options->device ? options->device : "auto", &e->gpu));
+    end_phase(e, "opening the device");
     tsr_status s = read_model(e, options);
     if (s == TSR_OK) s = choose_limits(e, &pages);
     TSR_TRY(tsr_world_agree(e->world, s));
     TSR_TRY(agree_on_pages(e, pages));
+    end_phase(e, "reading config, tokenizer and the headers of the weights");
     TSR_TRY(start_threads(e));
+    end_phase(e, "starting threads, connecting ranks");
     s = build_executor(e);
+    end_phase(e, "loading weights, binding kernels");
     if (s == TSR_OK) s = build_steps(e);
     TSR_TRY(tsr_world_agree(e->world, s));
     TSR_TRY(engine_cache_settle(e));
+    end_phase(e, "what steps need, and waiting for other ranks");
     fill_info(e);
     if (!e->options.quiet) report(e);
     return TSR_OK;
@@ -439,6 +464,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     tsr_step_builder_destroy(&e->builder);
     tsr_slot_table_destroy(&e->slots);
     tsr_step_record_destroy(&e->record);
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++) tsr_free(e->flights[i].results);
     tsr_free(e->record_bytes);
     tsr_executor_destroy(&e->executor);
     tsr_comm_destroy(&e->comm);
@@ -492,6 +518,17 @@ tsr_pool *tsr_engine_pool(const tsr_engine *e)
 const tsr_executor *tsr_engine_executor(const tsr_engine *e)
 {
     return e->executor;
+}
+
+tsr_host_times tsr_engine_get_host_times(const tsr_engine *e)
+{
+    return e->times;
+}
+
+void tsr_engine_reset_times(tsr_engine *e)
+{
+    e->times = (tsr_host_times){0};
+    tsr_executor_reset_profile(e->executor);
 }
 
 const tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *e)

@@ -31,6 +31,17 @@ typedef struct tsr_engine_counts {
 } tsr_engine_counts;
 tsr_engine_counts tsr_engine_get_counts(const tsr_engine *engine);
 
+/* Seconds of this rank's host, added up over its steps. plan: deciding what comes next, telling the others, laying it
+ * out. start: enqueueing on a GPU, or running on the CPUs. sample: choosing tokens where the executor does not. wait: for
+ * a GPU. commit: what the results mean for the requests, text. */
+typedef struct tsr_host_times {
+    int64_t steps;
+    double plan, start, sample, wait, commit;
+} tsr_host_times;
+tsr_host_times tsr_engine_get_host_times(const tsr_engine *engine);
+/* Begins these, and the executor's profile, anew. */
+void tsr_engine_reset_times(tsr_engine *engine);
+
 /* Rank 0: sends the other ranks out of tsr_engine_follow; afterwards all may use the world's collectives
  * again. No steps may follow. Done by tsr_engine_destroy if it has not been before. */
 tsr_status tsr_engine_dismiss(tsr_engine *engine);

@@ -39,11 +39,19 @@ typedef struct engine_request {
     float *scores; /* [n_label_rows][labels] once it is finished */
 } engine_request;
 
+/* A step that was carried out, or is under way on a GPU, and whose results were not taken. */
+typedef struct engine_flight {
+    tsr_sample_result *results; /* [n_rows] of [max_rows] */
+    int32_t n_rows;
+    bool on_device; /* the executor chooses its tokens: results come by tsr_executor_finish */
+} engine_flight;
+
 struct tsr_engine {
     tsr_engine_options options; /* its strings are copied into `arena` */
     tsr_arena *arena;
     tsr_world *world;
     bool owns_world, dismissed;
+    bool goes_ahead;   /* steps are planned ahead of results where that changes nothing (scheduler.h) */
     tsr_status broken; /* the failure after which no step may run */
 
     tsr_model *model, *local;
@@ -54,6 +62,7 @@ struct tsr_engine {
     tsr_dtype dtype;
     tsr_generation_config generation;
     tsr_fuse_report fused;
+    bool plain_kernels;
 
     tsr_gpu *gpu; /* NULL: on the CPU */
     tsr_affinity *affinity;
@@ -67,8 +76,10 @@ struct tsr_engine {
     int64_t record_capacity;
     tsr_slot_table *slots;
     tsr_step_builder *builder;
-    tsr_sampler *sampler;         /* of a language model, */
-    tsr_row_outputs *row_outputs; /* or of one that classifies; the other one is NULL */
+    tsr_sampler *sampler;                       /* of a language model, */
+    tsr_row_outputs *row_outputs;               /* or of one that classifies; the other one is NULL */
+    engine_flight flights[TSR_STEPS_UNDER_WAY]; /* [n_flights] the oldest first */
+    int n_flights;
 
     /* rank 0 only */
     tsr_scheduler *scheduler;
@@ -76,6 +87,8 @@ struct tsr_engine {
     engine_request **requests; /* [n_requests] in order of submission */
     int64_t n_requests, requests_capacity, next_id;
 
+    tsr_host_times times;
+    double lap; /* when what is being timed began */
     tsr_engine_info info;
 };
 

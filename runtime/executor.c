@@ -39,14 +39,39 @@ void tsr_executor_destroy(tsr_executor **executor)
     *executor = NULL;
 }
 
-tsr_status tsr_executor_run(tsr_executor *e, const tsr_step *step)
+static tsr_status check(const tsr_executor *e, const tsr_step *step)
 {
     if (step->n_tokens < 1 || step->n_tokens > e->max_tokens || step->n_rows < 0 ||
         step->n_rows > e->max_rows)
         return tsr_fail(TSR_ERR_INTERNAL,
                         "a step of %d tokens and %d rows does not fit the plan of %d and %d", step->n_tokens,
                         step->n_rows, e->max_tokens, e->max_rows);
+    for (int32_t t = 0; t < step->n_tokens && !e->backend->start; t++)
+        if (step->ids[t] < 0)
+            return tsr_fail(TSR_ERR_INTERNAL, "token %d of a step is not known where it runs", t);
+    return TSR_OK;
+}
+
+tsr_status tsr_executor_run(tsr_executor *e, const tsr_step *step)
+{
+    TSR_TRY(check(e, step));
     return e->backend->run(e->impl, step);
+}
+
+bool tsr_executor_samples(const tsr_executor *e, const tsr_sample_row *rows, int32_t n_rows)
+{
+    return e->backend->samples && e->backend->samples(e->impl, rows, n_rows);
+}
+
+tsr_status tsr_executor_start(tsr_executor *e, const tsr_step *step, const tsr_sample_row *rows)
+{
+    TSR_TRY(check(e, step));
+    return e->backend->start(e->impl, step, rows);
+}
+
+tsr_status tsr_executor_finish(tsr_executor *e, tsr_sample_result *results)
+{
+    return e->backend->finish(e->impl, results);
 }
 
 const float *tsr_executor_output(const tsr_executor *e, int64_t *ld, int64_t *cols)
@@ -59,9 +84,14 @@ tsr_executor_sizes tsr_executor_get_sizes(const tsr_executor *e)
     return e->backend->sizes(e->impl);
 }
 
-const double *tsr_executor_profile(const tsr_executor *e)
+const tsr_profile *tsr_executor_profile(const tsr_executor *e)
 {
     return e->backend->profile(e->impl);
+}
+
+void tsr_executor_reset_profile(tsr_executor *e)
+{
+    e->backend->reset_profile(e->impl);
 }
 
 /* --- Cache --- */

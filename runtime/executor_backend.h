@@ -9,8 +9,13 @@ typedef struct tsr_executor_backend {
     void (*destroy)(void *executor);
     tsr_status (*run)(void *executor, const tsr_step *step);
     const float *(*output)(const void *executor, int64_t *ld, int64_t *cols);
+    /* NULL on devices that leave the choice of tokens to the host. */
+    bool (*samples)(const void *executor, const tsr_sample_row *rows, int32_t n_rows);
+    tsr_status (*start)(void *executor, const tsr_step *step, const tsr_sample_row *rows);
+    tsr_status (*finish)(void *executor, tsr_sample_result *results);
     tsr_executor_sizes (*sizes)(const void *executor);
-    const double *(*profile)(const void *executor);
+    const tsr_profile *(*profile)(const void *executor);
+    void (*reset_profile)(void *executor);
 } tsr_executor_backend;
 
 extern const tsr_executor_backend tsr_executor_cpu;

@@ -25,7 +25,8 @@ typedef struct cpu_executor {
     void *shared;  /* the scratch of whichever call is running */
     void *scratch; /* TSR_WORKER_SCRATCH for each thread */
     int64_t shared_bytes, scratch_bytes;
-    double profile[TSR_OP_COUNT];
+    tsr_stage *stages; /* [n_calls] profile only */
+    tsr_profile profile[TSR_PROFILE_KINDS];
 } cpu_executor;
 
 /* --- Cache --- */
@@ -87,6 +88,17 @@ static tsr_status bind_all(cpu_executor *e)
     return TSR_OK;
 }
 
+static tsr_status find_stages(cpu_executor *e)
+{
+    const tsr_executor_options *o = &e->options;
+    void *p;
+    TSR_TRY(tsr_calloc(e->n_calls, sizeof *e->stages, "the profile", &p));
+    e->stages = p;
+    for (int64_t i = 0; i < e->n_calls; i++)
+        e->stages[i] = tsr_stage_of(e->graph, i, !o->comm || o->comm->size == 1);
+    return TSR_OK;
+}
+
 static void init_thread(void *arg, int thread, int n_threads)
 {
     (void)thread, (void)n_threads;
@@ -109,6 +121,7 @@ static tsr_status build(cpu_executor *e)
     e->scratch_bytes = (int64_t)tsr_pool_threads(o->pool) * TSR_WORKER_SCRATCH;
     TSR_TRY(tsr_alloc_large(e->scratch_bytes, "worker scratch", &e->scratch));
     TSR_TRY(bind_all(e));
+    if (o->profile) TSR_TRY(find_stages(e));
     tsr_pool_run(o->pool, init_thread, e);
     return TSR_OK;
 }
@@ -122,6 +135,7 @@ static void destroy(void *executor)
     tsr_free(e->cache);
     tsr_free_large(e->cache_block, e->cache_bytes);
     tsr_free(e->calls);
+    tsr_free(e->stages);
     tsr_free_large(e->shared, e->shared_bytes);
     tsr_free_large(e->scratch, e->scratch_bytes);
     tsr_free(e);
@@ -149,6 +163,7 @@ static tsr_status create(const tsr_model *local, const tsr_executor_options *opt
 typedef struct run_job {
     cpu_executor *e;
     const tsr_step *step;
+    tsr_step_load load;     /* profile only */
     atomic_int failure;     /* the first failure any thread saw */
     atomic_llong failed_at; /* the call it happened in; INT64_MAX: none */
     char error[1024];       /* its text; error records belong to threads */
@@ -167,6 +182,17 @@ static bool is_collective(tsr_op op)
     return tsr_op_table[op].shard == TSR_SHARD_COLLECTIVE;
 }
 
+static void add_profile(const cpu_executor *e, tsr_profile *to, const tsr_step_load *load, int64_t i,
+                        double seconds)
+{
+    tsr_stage_time *t = &to->stage[e->stages[i]];
+    tsr_work w = tsr_stage_work(e->graph, i, load, (int)tsr_dtype_bytes(e->options.dtype));
+    t->seconds += seconds;
+    t->bytes += w.bytes;
+    t->flops += w.flops;
+    to->steps += i == 0;
+}
+
 /* Every thread runs every call; barriers between phases keep them together. A failure is noted before the
  * barrier of its call, so behind that barrier all threads know of it and leave at that call; one that has
  * hurried on to the next call and fails there is told apart by the number. */
@@ -177,16 +203,16 @@ static void run_calls(void *arg, int thread, int n_threads)
     tsr_worker w = {.thread = thread,
                     .n_threads = n_threads,
                     .scratch = (char *)e->scratch + (int64_t)thread * TSR_WORKER_SCRATCH};
-    bool measure = e->options.profile && thread == 0;
+    tsr_profile *profile = e->stages && thread == 0 ? &e->profile[job->load.decode] : NULL;
     for (int64_t i = 0; i < e->n_calls; i++) {
         const tsr_call *c = &e->calls[i];
-        double start = measure ? tsr_now() : 0;
+        double start = profile ? tsr_now() : 0;
         for (w.phase = 0; w.phase < c->phases; w.phase++) {
             c->kernel(c, job->step, &w);
             if (w.failure) note_failure(job, w.failure, i);
             if (n_threads > 1) tsr_pool_barrier(e->options.pool);
         }
-        if (measure) e->profile[c->op] += tsr_now() - start;
+        if (profile) add_profile(e, profile, &job->load, i, tsr_now() - start);
         if (is_collective(c->op) && atomic_load(&job->failed_at) <= i) return;
     }
 }
@@ -195,6 +221,7 @@ static tsr_status run(void *executor, const tsr_step *step)
 {
     cpu_executor *e = executor;
     run_job job = {.e = e, .step = step, .failed_at = INT64_MAX};
+    if (e->stages) job.load = tsr_step_get_load(step);
     tsr_pool_run(e->options.pool, run_calls, &job);
     int failure = atomic_load(&job.failure);
     return failure ? tsr_fail((tsr_status)failure, "%s", job.error) : TSR_OK;
@@ -220,9 +247,22 @@ static tsr_executor_sizes sizes(const void *executor)
                                 .isa = e->kernels->isa};
 }
 
-static const double *profile(const void *executor)
+static const tsr_profile *profile(const void *executor)
 {
-    return ((const cpu_executor *)executor)->profile;
+    const cpu_executor *e = executor;
+    return e->stages ? e->profile : NULL;
 }
 
-const tsr_executor_backend tsr_executor_cpu = {create, destroy, run, output, sizes, profile};
+static void reset_profile(void *executor)
+{
+    cpu_executor *e = executor;
+    memset(e->profile, 0, sizeof e->profile);
+}
+
+const tsr_executor_backend tsr_executor_cpu = {.create = create,
+                                               .destroy = destroy,
+                                               .run = run,
+                                               .output = output,
+                                               .sizes = sizes,
+                                               .profile = profile,
+                                               .reset_profile = reset_profile};

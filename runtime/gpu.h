@@ -17,7 +17,8 @@ typedef struct tsr_gpu tsr_gpu;
 tsr_status tsr_gpu_open(tsr_world *world, const char *device, tsr_gpu **out);
 void tsr_gpu_close(tsr_gpu **gpu);
 
-/* Collective: the communicator of a step of up to max_tokens rows of `cols` values. On one rank nothing is needed. */
+/* Collective: the communicator of a step of up to max_tokens rows of `cols` values, which one rank does not need, and how
+ * long a step may take at most (0: 60 s) before TSR_ERR_DEADLINE. */
 tsr_status tsr_gpu_connect(tsr_gpu *gpu, tsr_world *world, int64_t max_tokens, int64_t cols,
                            double deadline_seconds);
 

@@ -85,6 +85,7 @@ typedef struct tsr_request {
     int32_t n_computed; /* tokens of prompt and generated that are in the cache */
     int32_t slot;       /* -1 unless running */
     int32_t reserved;   /* pages promised and not taken yet */
+    int32_t chosen_row; /* row of the step planned last that chooses a token for it */
     bool updated;       /* in the list of the last commit */
     int64_t top_capacity, prompt_top_capacity;
     struct tsr_request *previous, *next; /* waiting queue */

@@ -8,7 +8,7 @@
  */
 #include "runtime/sampler_scan.h"
 
-#include "base/rng.h"
+#include "base/gumbel.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,88 +16,14 @@
 #define BODY static inline __attribute__((always_inline))
 enum { BLOCK = TSR_SCAN_BLOCK };
 
-BODY float bits_to_float(uint32_t bits)
-{
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
-BODY uint32_t float_to_bits(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    return bits;
-}
-
-/* c ? a : b without a branch, which strict floating point rules would keep from becoming vector code. */
-BODY float either(bool c, float a, float b)
-{
-    uint32_t mask = -(uint32_t)c;
-    return bits_to_float((float_to_bits(a) & mask) | (float_to_bits(b) & ~mask));
-}
-
-/* exp(x) for x <= 0: x = n ln 2 + r, |r| <= ln 2 / 2, the Taylor series of exp(r) to r^7 (rest below 1e-8),
- * times 2^n. Below -87 the result is about 1e-38 instead of less: nothing beside the 1 of the largest value.
- */
-BODY float exp_of(float x)
-{
-    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the integer in the low bits */
-    x = either(x > -87.0f, x, -87.0f);
-    float shifted = x * 1.44269504f + round;
-    float n = shifted - round;
-    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts, the first exact times n */
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1;
-    p = p * r + 1;
-    return p * bits_to_float((float_to_bits(shifted) - float_to_bits(round) + 127) << 23);
-}
-
-/* log(x) for normal x > 0: x = 2^e m, m within [1/sqrt 2, sqrt 2), log m = 2 artanh(s), s = (m - 1) / (m +
- * 1). */
-BODY float log_of(float x)
-{
-    const uint32_t root_half = 0x3F3504F3;
-    uint32_t bits = float_to_bits(x) - root_half;
-    float e = (float)((int32_t)bits >> 23);
-    float m = bits_to_float((bits & 0x007FFFFF) + root_half);
-    float s = (m - 1) / (m + 1), z = s * s;
-    float p = 1.0f / 9;
-    p = p * z + 1.0f / 7;
-    p = p * z + 1.0f / 5;
-    p = p * z + 1.0f / 3;
-    return e * 0.693147181f + 2 * (s + s * z * p);
-}
-
-/* Uniform in (0, 1]. */
-BODY float uniform_of(uint64_t key, uint32_t id)
-{
-    return ((float)(int32_t)(tsr_noise32(key, id) >> 1) + 0.5f) * 0x1p-31f;
-}
-
-/* -log(E), E = -log(1 - u). Small u, which make the large values that win, keep their full relative
- * precision. */
-BODY float noise_of(uint64_t key, uint32_t id)
-{
-    float u = uniform_of(key, id), rest = 1 - u;
-    float series = u * (1 + u * (0.5f + u * (1.0f / 3 + u * 0.25f)));
-    float exact = -log_of(either(rest > 1e-8f, rest, 1e-8f)); /* u rounds to 1 at its upper end */
-    return -log_of(either(u < 1.0f / 64, series, exact));
-}
-
 /* Whether x + noise may exceed `best`. As E >= u, it needs u < exp(x - best); and 2^(n + f) <= 2^n (1 + f),
  * which is the float whose bits are (n + f + 127) 2^23. So no logarithm is needed to rule most ids out. */
 BODY bool may_win(float x, float best, uint64_t key, uint32_t id)
 {
     float t = (x - best) * 1.44269504f + 127.0001f; /* a little more, for rounding */
-    t = either(t > 0, t, 0);
-    t = either(t < 128, t, 128);
-    return uniform_of(key, id) < bits_to_float((uint32_t)(int32_t)(t * 0x1p23f));
+    t = tsr_either(t > 0, t, 0);
+    t = tsr_either(t < 128, t, 128);
+    return tsr_uniform_of(key, id) < tsr_bits_to_float((uint32_t)(int32_t)(t * 0x1p23f));
 }
 
 /* The block at x, or a padded copy where fewer than BLOCK values are left. */
@@ -151,7 +77,7 @@ BODY double sum_exp_body(const float *x, int64_t n, float shift, float scale)
     double sum[BLOCK] = {0}, total = 0;
     for (int64_t i = 0; i < n; i += BLOCK) {
         const float *b = block_at(x + i, n - i, copy);
-        for (int j = 0; j < BLOCK; j++) sum[j] += (double)exp_of((b[j] - shift) * scale);
+        for (int j = 0; j < BLOCK; j++) sum[j] += (double)tsr_exp_of((b[j] - shift) * scale);
     }
     for (int j = 0; j < BLOCK; j++) total += sum[j];
     return total;
@@ -169,7 +95,8 @@ BODY tsr_scan_best race_body(const float *x, int64_t n, float shift, float scale
         for (int j = 0; j < BLOCK; j++)
             hopeful |= may_win((b[j] - shift) * scale, best.value, key, id + (uint32_t)j);
         if (!hopeful) continue;
-        for (int j = 0; j < BLOCK; j++) score[j] = (b[j] - shift) * scale + noise_of(key, id + (uint32_t)j);
+        for (int j = 0; j < BLOCK; j++)
+            score[j] = (b[j] - shift) * scale + tsr_gumbel_of(key, id + (uint32_t)j);
         for (int j = 0; j < BLOCK; j++)
             if (score[j] > best.value) best = (tsr_scan_best){score[j], i + j};
     }
@@ -252,7 +179,7 @@ tsr_scan_best tsr_scan_race(const float *x, int64_t n, float shift, float scale,
 
 float tsr_scan_noise(uint64_t key, int32_t id)
 {
-    return noise_of(key, (uint32_t)id);
+    return tsr_gumbel_of(key, (uint32_t)id);
 }
 
 bool tsr_scan_any_above(const float *x, int64_t n, float threshold)

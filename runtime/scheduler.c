@@ -17,11 +17,19 @@ typedef struct planned_row {
     int32_t position; /* of its token */
 } planned_row;
 
+/* A step under way. */
+typedef struct planned_step {
+    planned_row *rows; /* [n_rows] of [max_rows] */
+    int32_t n_rows;
+} planned_step;
+
+enum { MOST_PLANNED = 2 };
+
 struct tsr_scheduler {
     tsr_step_limits limits;
     tsr_page_pool *pool;
     int64_t number; /* of the last record */
-    bool planned;   /* a step is under way */
+    bool ahead;     /* steps may be marked so */
 
     tsr_request *first_waiting, *last_waiting;
     tsr_request **running; /* [n_running] of [max_sequences], in order of admission */
@@ -35,8 +43,8 @@ struct tsr_scheduler {
     int32_t *releases; /* [n_releases] of [max_sequences]: slots the next record gives back */
     int32_t n_releases;
 
-    planned_row *rows; /* [n_rows] of [max_rows] */
-    int32_t n_rows;
+    planned_step planned[MOST_PLANNED]; /* [n_planned] steps under way, the oldest first */
+    int n_planned;
     tsr_request **updated; /* [n_updated] of [max_sequences] */
     int32_t n_updated;
     tsr_scheduler_counts counts;
@@ -61,8 +69,10 @@ static tsr_status make_arrays(tsr_scheduler *s)
     s->slot_n_pages = p;
     TSR_TRY(make(n, sizeof *s->releases, &p));
     s->releases = p;
-    TSR_TRY(make(s->limits.max_rows, sizeof *s->rows, &p));
-    s->rows = p;
+    for (int i = 0; i < MOST_PLANNED; i++) {
+        TSR_TRY(make(s->limits.max_rows, sizeof(planned_row), &p));
+        s->planned[i].rows = p;
+    }
     TSR_TRY(make(n, sizeof *s->updated, &p));
     s->updated = p;
     return tsr_page_pool_create(s->limits.n_pages, &s->pool);
@@ -99,7 +109,7 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler)
     tsr_free(s->slot_pages);
     tsr_free(s->slot_n_pages);
     tsr_free(s->releases);
-    tsr_free(s->rows);
+    for (int i = 0; i < MOST_PLANNED; i++) tsr_free(s->planned[i].rows);
     tsr_free(s->updated);
     tsr_free(s);
     *scheduler = NULL;
@@ -165,9 +175,9 @@ static void stop_running(tsr_scheduler *s, tsr_request *r)
     s->n_running--;
     memmove(s->running + i, s->running + i + 1, (size_t)(s->n_running - i) * sizeof *s->running);
     leave_slot(s, r);
-    if (!s->planned) return;
-    for (i = 0; i < s->n_rows; i++)
-        if (s->rows[i].request == r) s->rows[i].request = NULL;
+    for (int k = 0; k < s->n_planned; k++)
+        for (i = 0; i < s->planned[k].n_rows; i++)
+            if (s->planned[k].rows[i].request == r) s->planned[k].rows[i].request = NULL;
 }
 
 void tsr_scheduler_finish(tsr_scheduler *s, tsr_request *r, tsr_finish reason)
@@ -208,6 +218,12 @@ static bool reads_prompt(const tsr_request *r)
     return r->n_computed < r->spec.n_prompt;
 }
 
+/* All it can ask for is computed or under way: its last token is never fed back. */
+static bool fully_planned(const tsr_request *r)
+{
+    return !reads_prompt(r) && r->n_computed >= tsr_request_cached_tokens(&r->spec);
+}
+
 /* Tokens of its prompt that the room left in the step allows. Each scored token needs a row; so does the last
  * one. */
 static int32_t chunk_tokens(const tsr_scheduler *s, const tsr_request *r, const tsr_step_record *record)
@@ -232,7 +248,8 @@ static void plan_row(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, 
 {
     tsr_row_kind kind = kind_of_row(r, position >= r->spec.n_prompt - 1);
     int32_t target = kind == TSR_ROW_SCORE ? r->spec.prompt[position + 1] : 0;
-    s->rows[record->n_rows] = (planned_row){r, kind, position};
+    if (kind == TSR_ROW_SAMPLE) r->chosen_row = record->n_rows;
+    s->planned[s->n_planned].rows[record->n_rows] = (planned_row){r, kind, position};
     record->rows[record->n_rows++] =
         (tsr_record_row){record->n_tokens, record->n_sequences, (int32_t)kind, target};
 }
@@ -250,14 +267,20 @@ static int32_t plan_pages(tsr_scheduler *s, tsr_request *r, tsr_step_record *rec
     return n;
 }
 
+/* The token at a position, or the row under way that chooses it. */
+static int32_t known_token(const tsr_request *r, int32_t position)
+{
+    int32_t i = position - r->spec.n_prompt;
+    if (i < 0) return r->spec.prompt[position];
+    return i < r->n_generated ? r->generated[i] : TSR_TOKEN_OF_ROW(r->chosen_row);
+}
+
 static void plan_tokens(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, int32_t n)
 {
-    int32_t n_prompt = r->spec.n_prompt;
     for (int32_t i = 0; i < n; i++) {
-        int32_t position = r->n_computed + i;
-        if (position >= n_prompt - 1 || wants_every_row(r)) plan_row(s, r, record, position);
-        record->ids[record->n_tokens++] =
-            position < n_prompt ? r->spec.prompt[position] : r->generated[position - n_prompt];
+        int32_t position = r->n_computed + i, id = known_token(r, position);
+        if (position >= r->spec.n_prompt - 1 || wants_every_row(r)) plan_row(s, r, record, position);
+        record->ids[record->n_tokens++] = id;
     }
 }
 
@@ -306,18 +329,44 @@ static bool admit_first(tsr_scheduler *s, tsr_step_record *record)
 
 static void begin_record(tsr_scheduler *s, tsr_step_record *record, tsr_record_kind kind)
 {
-    assert(!s->planned);
     tsr_step_record_clear(record, kind, ++s->number);
     memcpy(record->releases, s->releases, (size_t)s->n_releases * sizeof *s->releases);
     record->n_releases = s->n_releases;
-    s->n_releases = s->n_updated = s->n_rows = 0;
+    s->n_releases = s->n_updated = 0;
+}
+
+void tsr_scheduler_set_ahead(tsr_scheduler *s, bool ahead)
+{
+    s->ahead = ahead;
+}
+
+/* The next step can be planned, on every rank, without looking at what this row gives. Lists of best tokens lie in
+ * memory that the next step uses again. */
+static bool chosen_blindly(const planned_row *row)
+{
+    const tsr_request_spec *spec = &row->request->spec;
+    const tsr_sampling *how = &spec->sampling;
+    if (row->kind == TSR_ROW_SCORE) return spec->n_prompt_top == 0;
+    return row->kind == TSR_ROW_SAMPLE && spec->n_top == 0 && !how->keep_history &&
+           how->repetition_penalty == 1;
+}
+
+static bool may_go_ahead(const tsr_scheduler *s, const planned_step *step)
+{
+    bool left = s->first_waiting != NULL;
+    for (int32_t i = 0; i < step->n_rows; i++)
+        if (!chosen_blindly(&step->rows[i])) return false;
+    for (int32_t i = 0; i < s->n_running && !left; i++) left = !fully_planned(s->running[i]);
+    return s->ahead && left;
 }
 
 void tsr_scheduler_plan(tsr_scheduler *s, tsr_step_record *record)
 {
+    assert(s->n_planned < MOST_PLANNED);
     begin_record(s, record, TSR_RECORD_STEP);
     for (int32_t i = 0; i < s->n_running; i++)
-        if (!reads_prompt(s->running[i])) plan_sequence(s, s->running[i], record, 1);
+        if (!reads_prompt(s->running[i]) && !fully_planned(s->running[i]))
+            plan_sequence(s, s->running[i], record, 1);
     int32_t n_decoding = record->n_sequences;
     for (int32_t i = 0; i < s->n_running && n_decoding < s->n_running; i++) {
         tsr_request *r = s->running[i];
@@ -326,15 +375,19 @@ void tsr_scheduler_plan(tsr_scheduler *s, tsr_step_record *record)
     }
     while (admit_first(s, record)) {
     }
-    if (record->n_sequences == 0) record->kind = TSR_RECORD_IDLE;
-    s->planned = record->kind == TSR_RECORD_STEP;
-    s->n_rows = record->n_rows;
-    s->counts.steps += s->planned;
+    if (record->n_sequences == 0) {
+        record->kind = TSR_RECORD_IDLE;
+        return;
+    }
+    planned_step *step = &s->planned[s->n_planned++];
+    step->n_rows = record->n_rows;
+    record->ahead = may_go_ahead(s, step);
+    s->counts.steps++;
 }
 
 void tsr_scheduler_plan_shutdown(tsr_scheduler *s, tsr_step_record *record)
 {
-    s->planned = false;
+    s->n_planned = 0;
     begin_record(s, record, TSR_RECORD_SHUTDOWN);
 }
 
@@ -416,20 +469,26 @@ static tsr_finish take_result(tsr_scheduler *s, const planned_row *row, const ts
 
 tsr_status tsr_scheduler_commit(tsr_scheduler *s, const tsr_sample_result *results, int32_t n_results)
 {
-    if (n_results != s->n_rows)
-        return tsr_fail(TSR_ERR_INTERNAL, "a step with %d output rows gave %d results", s->n_rows, n_results);
-    s->planned = false;
-    for (int32_t i = 0; i < s->n_rows; i++) {
-        tsr_request *r = s->rows[i].request;
+    const planned_step step = s->planned[0];
+    int32_t n_rows = s->n_planned > 0 ? step.n_rows : 0;
+    if (n_results != n_rows)
+        return tsr_fail(TSR_ERR_INTERNAL, "a step with %d output rows gave %d results", n_rows, n_results);
+    s->n_updated = 0;
+    for (int32_t i = 0; i < n_rows; i++) {
+        tsr_request *r = step.rows[i].request;
         if (!r || r->state != TSR_REQUEST_RUNNING) continue;
         if (!r->updated) s->updated[s->n_updated++] = r;
         r->updated = true;
-        tsr_finish finish = take_result(s, &s->rows[i], &results[i]);
+        tsr_finish finish = take_result(s, &step.rows[i], &results[i]);
         if (finish != TSR_FINISH_NONE) tsr_scheduler_finish(s, r, finish);
     }
     /* The mark serves this loop only: the requests may be gone by the next step. */
     for (int32_t i = 0; i < s->n_updated; i++) s->updated[i]->updated = false;
-    s->n_rows = 0;
+    if (s->n_planned > 0) {
+        s->planned[0] = s->planned[1];
+        s->planned[1] = step;
+        s->n_planned--;
+    }
     return TSR_OK;
 }
 

@@ -14,6 +14,14 @@
  * finished from outside while its step is under way leaves at once: its pages and slot are free for the next
  * plan, and that plan's record tells every rank first of all.
  *
+ * Going ahead (set_ahead): a record marked `ahead` is one whose next may be planned before it is committed; then two
+ * steps are under way, and commit takes the older one. Tokens that the older one still has to choose stand in the newer
+ * one as TSR_TOKEN_OF_ROW. How many tokens a request may get at most is known beforehand and never exceeded; where it
+ * ends earlier, by an end-of-sequence token or from outside, the newer step computes one token for it in vain, into a
+ * page that nobody else has before the step after, and what comes of it is dropped. Marked are steps with something
+ * left to run after them, whose rows score or choose tokens and list no others, for sequences that no repetition penalty
+ * and no rule makes depend on the tokens they have so far.
+ *
  * Rank 0 only, local, not thread-safe. plan and commit take time in proportion to the sequences and rows of
  * the step, and allocate nothing (except lists of best tokens, which grow with what they hold).
  */
@@ -37,6 +45,9 @@ tsr_status tsr_scheduler_create(const tsr_step_limits *limits, tsr_scheduler **o
 /* Requests still waiting or running are finished as CANCELLED. */
 void tsr_scheduler_destroy(tsr_scheduler **scheduler);
 
+/* Whether steps may be marked `ahead`; off at first. Between steps only. */
+void tsr_scheduler_set_ahead(tsr_scheduler *scheduler, bool ahead);
+
 /* Queues a request, which must stay until it is finished. TSR_ERR_CAPACITY if the cache can never hold it. */
 tsr_status tsr_scheduler_submit(tsr_scheduler *scheduler, tsr_request *request);
 
@@ -53,7 +64,7 @@ void tsr_scheduler_plan(tsr_scheduler *scheduler, tsr_step_record *record);
 /* Writes the record that ends the job; no other may follow. */
 void tsr_scheduler_plan_shutdown(tsr_scheduler *scheduler, tsr_step_record *record);
 
-/* Takes the results of the step planned last, by row (none for IDLE). TSR_ERR_INTERNAL if their number does
+/* Takes the results of the oldest step under way, by row (none for IDLE). TSR_ERR_INTERNAL if their number does
  * not fit. A request whose list of best tokens could not grow is finished as ERROR. */
 tsr_status tsr_scheduler_commit(tsr_scheduler *scheduler, const tsr_sample_result *results,
                                 int32_t n_results);

@@ -15,6 +15,14 @@ typedef struct id_set {
     int64_t history_capacity;
 } id_set;
 
+enum { NO_TOKEN = -1, UNKNOWN = -2 };
+
+/* What the rows of a step sampled, NO_TOKEN or UNKNOWN. */
+typedef struct row_tokens {
+    int32_t *ids; /* [n] of [max_rows] */
+    int32_t n;
+} row_tokens;
+
 struct tsr_slot_table {
     tsr_step_limits limits;
     int64_t number;  /* of the last record */
@@ -22,10 +30,9 @@ struct tsr_slot_table {
     id_set *seen;    /* [max_sequences] */
     int32_t *pages;  /* [max_sequences][pages_per_slot] */
     int32_t pages_per_slot;
-    int32_t *page_owner; /* [n_pages] slot + 1, or 0 */
-    int64_t *last_step;  /* [max_sequences] number of the last record with a sequence in this slot */
-    int32_t *row_ids;    /* [max_rows] what the rows of the last step sampled, -1 for nothing */
-    int32_t n_row_ids;
+    int32_t *page_owner;     /* [n_pages] slot + 1, or 0 */
+    int64_t *last_step;      /* [max_sequences] number of the last record with a sequence in this slot */
+    row_tokens last, before; /* of the step applied last, and of the one before, which its ids may refer to */
 };
 
 static tsr_status lost(const char *what, int64_t found)
@@ -49,8 +56,10 @@ static tsr_status make_arrays(tsr_slot_table *t)
     t->page_owner = p;
     TSR_TRY(tsr_calloc(l->max_sequences, sizeof *t->last_step, "the slot table", &p));
     t->last_step = p;
-    TSR_TRY(tsr_calloc(l->max_rows, sizeof *t->row_ids, "the slot table", &p));
-    t->row_ids = p;
+    TSR_TRY(tsr_calloc(l->max_rows, sizeof(int32_t), "the slot table", &p));
+    t->last.ids = p;
+    TSR_TRY(tsr_calloc(l->max_rows, sizeof(int32_t), "the slot table", &p));
+    t->before.ids = p;
     return TSR_OK;
 }
 
@@ -87,7 +96,8 @@ void tsr_slot_table_destroy(tsr_slot_table **slots)
     tsr_free(t->pages);
     tsr_free(t->page_owner);
     tsr_free(t->last_step);
-    tsr_free(t->row_ids);
+    tsr_free(t->last.ids);
+    tsr_free(t->before.ids);
     tsr_free(t);
     *slots = NULL;
 }
@@ -175,9 +185,11 @@ static tsr_status note_tokens(tsr_slot_table *t, const tsr_record_sequence *q, c
     bool keep = t->slots[q->slot].start.sampling.repetition_penalty != 1;
     for (int32_t i = 0; i < q->n_tokens; i++) {
         int32_t row = TSR_TOKEN_OF_ROW(ids[i]); /* the mapping is its own inverse */
-        if (ids[i] < 0 && (row >= t->n_row_ids || t->row_ids[row] < 0)) return lost("a token of row", row);
-        if (keep) TSR_TRY(add_seen(t, q->slot, tsr_slot_table_token(t, ids[i])));
-        if (history) TSR_TRY(add_history(t, q->slot, tsr_slot_table_token(t, ids[i])));
+        int32_t token = ids[i] >= 0 ? ids[i] : row < t->before.n ? t->before.ids[row] : NO_TOKEN;
+        if (token == NO_TOKEN) return lost("a token of row", row);
+        if (token == UNKNOWN && (keep || history)) return lost("a token not known yet, of row", row);
+        if (keep) TSR_TRY(add_seen(t, q->slot, token));
+        if (history) TSR_TRY(add_history(t, q->slot, token));
     }
     return TSR_OK;
 }
@@ -197,10 +209,22 @@ static tsr_status go_on(tsr_slot_table *t, const tsr_step_record *r, const tsr_r
     return TSR_OK;
 }
 
+/* The rows of this record come after those that its ids may refer to. */
+static void expect_tokens(tsr_slot_table *t, const tsr_step_record *r)
+{
+    row_tokens last = t->before;
+    t->before = t->last;
+    t->last = last;
+    t->last.n = r->n_rows;
+    for (int32_t i = 0; i < r->n_rows; i++)
+        t->last.ids[i] = r->rows[i].kind == TSR_ROW_SAMPLE ? UNKNOWN : NO_TOKEN;
+}
+
 tsr_status tsr_slot_table_apply(tsr_slot_table *t, const tsr_step_record *r)
 {
     if (r->number != t->number + 1) return lost("number", r->number);
     t->number = r->number;
+    expect_tokens(t, r);
     for (int32_t i = 0; i < r->n_releases; i++) TSR_TRY(release(t, r->releases[i]));
     const int32_t *pages = r->pages, *ids = r->ids;
     for (int32_t i = 0; i < r->n_sequences; i++) {
@@ -214,8 +238,8 @@ tsr_status tsr_slot_table_apply(tsr_slot_table *t, const tsr_step_record *r)
 
 void tsr_slot_table_results(tsr_slot_table *t, const tsr_sample_result *results, int32_t n)
 {
-    t->n_row_ids = n;
-    for (int32_t i = 0; i < n; i++) t->row_ids[i] = results[i].id;
+    t->last.n = n;
+    for (int32_t i = 0; i < n; i++) t->last.ids[i] = results[i].failed ? 0 : results[i].id;
 }
 
 const tsr_slot *tsr_slot_table_get(const tsr_slot_table *t, int32_t slot)
@@ -225,5 +249,6 @@ const tsr_slot *tsr_slot_table_get(const tsr_slot_table *t, int32_t slot)
 
 int32_t tsr_slot_table_token(const tsr_slot_table *t, int32_t id)
 {
-    return id >= 0 ? id : t->row_ids[TSR_TOKEN_OF_ROW(id)];
+    int32_t known = id >= 0 ? id : t->before.ids[TSR_TOKEN_OF_ROW(id)];
+    return known >= 0 ? known : id;
 }

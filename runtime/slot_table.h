@@ -36,12 +36,15 @@ void tsr_slot_table_destroy(tsr_slot_table **slots);
  * the table must not be used further. TSR_ERR_MEMORY likewise. */
 tsr_status tsr_slot_table_apply(tsr_slot_table *slots, const tsr_step_record *record);
 
-/* Notes the results of the step, by row, for TSR_TOKEN_OF_ROW in the next record. */
+/* Notes the results of the step of the record applied last, by row, for TSR_TOKEN_OF_ROW in the next record. Where they
+ * come later than that record, rows that sample have tokens all the same, known to the device alone: a sequence whose
+ * ids are kept here cannot go on by such a token (TSR_ERR_INTERNAL). A row that failed counts as token 0: its request
+ * ends, and what the next step makes of it is not used. */
 void tsr_slot_table_results(tsr_slot_table *slots, const tsr_sample_result *results, int32_t n);
 
 const tsr_slot *tsr_slot_table_get(const tsr_slot_table *slots, int32_t slot);
-/* The id itself, or that of the row of the step before which it stands for. Valid for ids of the applied
- * record. */
+/* The id itself, or that of the row of the step before which it stands for; unchanged (TSR_TOKEN_OF_ROW) where the
+ * results are not known here yet. Valid for ids of the applied record. */
 int32_t tsr_slot_table_token(const tsr_slot_table *slots, int32_t id);
 
 #endif

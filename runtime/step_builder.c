@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 #include "layers/prefix.h"
+#include "runtime/rope_memo.h"
 
 struct tsr_step_builder {
     tsr_step_limits limits;
@@ -12,7 +13,8 @@ struct tsr_step_builder {
     int32_t *ids, *positions, *sequence, *row_tokens;
     int32_t *position_rows[2]; /* [max_tokens] each */
     tsr_step_sequence *sequences;
-    float **rope; /* [n_ropes] each [max_tokens][dims] */
+    float **rope;          /* [n_ropes] each [max_tokens][dims] */
+    tsr_rope_memo **memos; /* [n_ropes] */
     tsr_sample_row *rows;
     tsr_step step;
     const tsr_generation_config *rules;
@@ -53,6 +55,10 @@ static tsr_status make_buffers(tsr_step_builder *b)
         TSR_TRY(make(l->max_tokens, (size_t)b->ropes[i].dims * sizeof(float), &p));
         b->rope[i] = p;
     }
+    TSR_TRY(make(b->n_ropes, sizeof *b->memos, &p));
+    b->memos = p;
+    for (int64_t i = 0; i < b->n_ropes; i++)
+        TSR_TRY(tsr_rope_memo_create(&b->ropes[i], b->limits.max_context, &b->memos[i]));
     return TSR_OK;
 }
 
@@ -87,7 +93,9 @@ void tsr_step_builder_destroy(tsr_step_builder **builder)
     tsr_step_builder *b = *builder;
     if (!b) return;
     for (int64_t i = 0; b->rope && i < b->n_ropes; i++) tsr_free(b->rope[i]);
+    for (int64_t i = 0; b->memos && i < b->n_ropes; i++) tsr_rope_memo_destroy(&b->memos[i]);
     tsr_free(b->rope);
+    tsr_free(b->memos);
     tsr_free(b->ids);
     tsr_free(b->positions);
     tsr_free(b->position_rows[0]);
@@ -111,10 +119,9 @@ static void add_token(tsr_step_builder *b, int32_t t, int32_t position, const ts
     b->position_rows[1][t] = second;
     b->positions[t] = position;
     for (int64_t i = 0; i < b->n_ropes; i++) {
-        int dims = b->ropes[i].dims;
-        float *angles = b->rope[i] + (int64_t)t * dims;
+        float *angles = b->rope[i] + (int64_t)t * b->ropes[i].dims;
         int64_t length = tsr_rope_length(&b->ropes[i], position, start->prompt_length);
-        tsr_rope_angles_of_rows(&b->ropes[i], first, second, length, angles, angles + dims / 2);
+        tsr_rope_memo_angles(b->memos[i], first, second, length, angles);
     }
 }
 

@@ -14,7 +14,7 @@ typedef struct wire_header {
     int64_t number;
     int32_t kind;
     int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows;
-    int32_t reserved; /* 0 */
+    int32_t ahead; /* 0 or 1 */
 } wire_header;
 
 /* The arrays of a record in the order of the wire. */
@@ -100,6 +100,7 @@ void tsr_step_record_clear(tsr_step_record *record, tsr_record_kind kind, int64_
 {
     record->kind = kind;
     record->number = number;
+    record->ahead = false;
     record->n_releases = record->n_starts = record->n_sequences = 0;
     record->n_pages = record->n_tokens = record->n_rows = 0;
 }
@@ -130,7 +131,7 @@ int64_t tsr_step_record_encode(const tsr_step_record *record, void *buffer)
     int64_t bytes = at - (char *)buffer;
     wire_header h = {TSR_RECORD_MAGIC, TSR_RECORD_VERSION, bytes,       r->number,
                      (int32_t)r->kind, r->n_releases,      r->n_starts, r->n_sequences,
-                     r->n_pages,       r->n_tokens,        r->n_rows,   0};
+                     r->n_pages,       r->n_tokens,        r->n_rows,   r->ahead};
     memcpy(buffer, &h, sizeof h);
     if (bytes < TSR_RECORD_INLINE) memset(at, 0, (size_t)(TSR_RECORD_INLINE - bytes));
     return bytes;
@@ -151,7 +152,8 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     if (h.version != TSR_RECORD_VERSION) return bad("version", h.version);
     if (h.kind < 0 || h.kind >= TSR_RECORD_KIND_COUNT) return bad("kind", h.kind);
     if (h.number < 1) return bad("number", h.number);
-    if (h.reserved != 0) return bad("reserved field", h.reserved);
+    if (h.ahead < 0 || h.ahead > 1) return bad("mark of going ahead", h.ahead);
+    r->ahead = h.ahead;
     r->kind = (tsr_record_kind)h.kind;
     r->number = h.number;
     r->n_releases = h.n_releases;
@@ -179,7 +181,7 @@ tsr_status tsr_step_record_peek(const void *first, const tsr_step_limits *limits
 tsr_status tsr_step_record_decode(const void *buffer, int64_t bytes, const tsr_step_limits *limits,
                                   tsr_step_record *record)
 {
-    int64_t wanted;
+    int64_t wanted = 0;
     if (bytes < (int64_t)sizeof(wire_header)) return bad("size", bytes);
     tsr_step_record head = *record; /* so that a bad header leaves the record whole */
     TSR_TRY(read_header(buffer, limits, &head, &wanted));
@@ -260,6 +262,7 @@ static tsr_status check_rows(const tsr_step_record *r, const tsr_step_limits *l)
 
 tsr_status tsr_step_record_check(const tsr_step_record *r, const tsr_step_limits *l)
 {
+    if (r->ahead && r->kind != TSR_RECORD_STEP) return bad("mark of going ahead of kind", r->kind);
     if ((r->kind == TSR_RECORD_STEP) != (r->n_sequences > 0))
         return bad("number of sequences", r->n_sequences);
     for (int32_t i = 0; i < r->n_releases; i++)

@@ -12,6 +12,9 @@
  *              tsr_slot_table_results(slots, results, n);
  *     rank 0:  tsr_scheduler_commit(scheduler, results, n);
  *
+ * A record that says `ahead` is followed by the next one before the results of its step are taken: every rank carries
+ * the next record out first, and takes the results then. So a GPU has its next step before it ends this one.
+ *
  * A record says: these slots are free again (first of all); these sequences, each in a slot, go on by these
  * tokens, with these new pages; of these rows we want output. What does not change while a sequence lives
  * (prompt length, sampling) travels once, with its first tokens, and stays in the slot table.
@@ -28,6 +31,7 @@
 #include "runtime/sampler.h"
 #include "runtime/step_limits.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { TSR_RECORD_INLINE = 4096, TSR_RECORD_VERSION = 2 };
@@ -72,6 +76,7 @@ typedef struct tsr_record_row {
 typedef struct tsr_step_record {
     int64_t number; /* 1, 2, 3, ... */
     tsr_record_kind kind;
+    bool ahead; /* the next record does not wait for the results of this one */
     int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows;
     int32_t *releases;              /* [max_sequences] slots */
     tsr_record_start *starts;       /* [max_sequences] in the order of the sequences that use them */

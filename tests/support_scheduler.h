@@ -75,6 +75,8 @@ typedef struct rank {
     int32_t *cache; /* [n_pages][PAGE] ids */
     tsr_sample_result *results;
     tsr_token_logprob *top; /* [max_rows][MOST_TOP] */
+    bool device;            /* chosen tokens come late to the slot table, if at all, as from a GPU */
+    int32_t *chosen;        /* [max_rows] by the rows of the last step */
 } rank;
 
 static inline void rank_create(rank *r, const tsr_step_limits *limits)
@@ -86,6 +88,7 @@ static inline void rank_create(rank *r, const tsr_step_limits *limits)
     r->cache = calloc((size_t)limits->n_pages * PAGE, sizeof *r->cache);
     r->results = calloc((size_t)limits->max_rows, sizeof *r->results);
     r->top = calloc((size_t)limits->max_rows * MOST_TOP, sizeof *r->top);
+    r->chosen = calloc((size_t)limits->max_rows, sizeof *r->chosen);
 }
 
 static inline void rank_destroy(rank *r)
@@ -96,6 +99,7 @@ static inline void rank_destroy(rank *r)
     free(r->cache);
     free(r->results);
     free(r->top);
+    free(r->chosen);
 }
 
 static inline digest row_digest(const rank *r, const tsr_step *step, int32_t token, const tsr_sample_row *row)
@@ -119,7 +123,10 @@ static inline void rank_run(rank *r)
         const tsr_step_sequence *q = &step->sequences[step->sequence[t]];
         int32_t p = step->positions[t];
         assert_int_equal(p, q->position + t - q->first_token);
-        r->cache[(int64_t)q->pages[p / PAGE] * PAGE + p % PAGE] = step->ids[t];
+        int32_t id = step->ids[t];
+        r->cache[(int64_t)q->pages[p / PAGE] * PAGE + p % PAGE] =
+            id >= 0 ? id : r->chosen[TSR_TOKEN_OF_ROW(id)];
+        assert_true(id >= 0 || r->device);
     }
     for (int32_t i = 0; i < step->n_rows; i++) {
         const tsr_sample_row *row = &rows[i];
@@ -129,7 +136,8 @@ static inline void rank_run(rank *r)
         fake_top(d, row->n_top, r->limits.vocabulary, top);
         r->results[i] = (tsr_sample_result){id, digest_logprob(d, id), row->n_top, false, top, NULL};
     }
-    tsr_slot_table_results(r->slots, r->results, step->n_rows);
+    for (int32_t i = 0; i < step->n_rows; i++) r->chosen[i] = r->results[i].id;
+    if (!r->device || !r->record->ahead) tsr_slot_table_results(r->slots, r->results, step->n_rows);
 }
 
 /* ---- What a request should give, alone ---- */
@@ -234,6 +242,12 @@ static inline void check_request(const tsr_request *r, int32_t vocabulary, bool 
 
 /* ---- The simulation ---- */
 
+/* A step that was run and not committed. */
+typedef struct flight {
+    tsr_sample_result *results; /* [n] of [max_rows] */
+    int32_t n;
+} flight;
+
 typedef struct simulation {
     tsr_rng rng;
     tsr_step_limits limits;
@@ -243,6 +257,8 @@ typedef struct simulation {
     tsr_request *requests[MOST_REQUESTS];
     bool ended_outside[MOST_REQUESTS];
     int n_requests, n_submitted, last_started, refused, steps;
+    flight flights[2];
+    int n_flights, went_ahead;
 } simulation;
 
 static inline int32_t between(tsr_rng *rng, int32_t low, int32_t high)
@@ -359,7 +375,7 @@ static inline void check_plan(simulation *s, const bool *decoding)
         unread |= q->state == TSR_REQUEST_RUNNING && q->n_computed < q->spec.n_prompt;
     }
     if (unread) assert_true(r->n_tokens == s->limits.max_tokens || r->n_rows == s->limits.max_rows);
-    if (!tsr_scheduler_idle(s->scheduler)) assert_int_equal(r->kind, TSR_RECORD_STEP);
+    if (s->n_flights == 0 && !tsr_scheduler_idle(s->scheduler)) assert_int_equal(r->kind, TSR_RECORD_STEP);
 }
 
 /* The record as the follower gets it. */
@@ -376,7 +392,8 @@ static inline void note_decoding(const simulation *s, bool *decoding)
 {
     for (int i = 0; i < s->n_submitted; i++) {
         const tsr_request *r = s->requests[i];
-        decoding[i] = r->state == TSR_REQUEST_RUNNING && r->n_computed >= r->spec.n_prompt;
+        decoding[i] = r->state == TSR_REQUEST_RUNNING && r->n_computed >= r->spec.n_prompt &&
+                      r->n_computed < tsr_request_cached_tokens(&r->spec);
     }
 }
 
@@ -394,16 +411,15 @@ static inline void check_updated(const simulation *s, const int32_t *before)
         if (s->requests[i]->n_generated > before[i]) assert_true(listed[i]);
 }
 
-static inline void one_step(simulation *s)
+/* Plans a step and runs it on both ranks; what it gives is kept for later. */
+static inline void launch_step(simulation *s)
 {
     bool decoding[MOST_REQUESTS];
-    int32_t before[MOST_REQUESTS];
     note_decoding(s, decoding);
     tsr_scheduler_plan(s->scheduler, s->root.record);
     check_plan(s, decoding);
     check_counts(s);
     send_record(s);
-    for (int i = 0; i < s->n_submitted; i++) before[i] = s->requests[i]->n_generated;
     for (int i = 0; i < 2; i++) {
         rank *r = i ? &s->follower : &s->root;
         assert_int_equal(tsr_slot_table_apply(r->slots, r->record), TSR_OK);
@@ -411,10 +427,35 @@ static inline void one_step(simulation *s)
     }
     int32_t n = s->root.record->n_rows;
     for (int32_t i = 0; i < n; i++) assert_int_equal(s->root.results[i].id, s->follower.results[i].id);
-    if (between(&s->rng, 0, 9) == 0) end_random(s); /* while the step is under way */
-    assert_int_equal(tsr_scheduler_commit(s->scheduler, s->root.results, n), TSR_OK);
+    if (s->root.record->kind != TSR_RECORD_STEP) return;
+    flight *f = &s->flights[s->n_flights++];
+    f->n = n;
+    memcpy(f->results, s->root.results, (size_t)n * sizeof *f->results);
+}
+
+static inline void commit_step(simulation *s)
+{
+    int32_t before[MOST_REQUESTS];
+    for (int i = 0; i < s->n_submitted; i++) before[i] = s->requests[i]->n_generated;
+    const flight oldest = s->flights[0];
+    assert_int_equal(tsr_scheduler_commit(s->scheduler, oldest.results, oldest.n), TSR_OK);
+    s->flights[0] = s->flights[1];
+    s->flights[1] = oldest;
+    s->n_flights--;
     check_updated(s, before);
     check_counts(s);
+}
+
+static inline void one_step(simulation *s)
+{
+    if (s->n_flights == 0) launch_step(s);
+    if (s->n_flights > 0 && s->root.record->ahead) {
+        if (between(&s->rng, 0, 9) == 0) end_random(s); /* perhaps nothing is left to run */
+        launch_step(s);
+        s->went_ahead++;
+    }
+    if (between(&s->rng, 0, 9) == 0) end_random(s); /* while the step is under way */
+    if (s->n_flights > 0) commit_step(s);
     s->steps++;
 }
 
@@ -428,6 +469,15 @@ static inline void simulation_create(simulation *s, uint64_t seed, const tsr_ste
     assert_int_equal(tsr_scheduler_create(&s->limits, &s->scheduler), TSR_OK);
     rank_create(&s->root, &s->limits);
     rank_create(&s->follower, &s->limits);
+    for (int i = 0; i < 2; i++)
+        s->flights[i].results = calloc((size_t)s->limits.max_rows, sizeof(tsr_sample_result));
+}
+
+/* The scheduler plans ahead of results; `device`: tokens then become known on the device alone. */
+static inline void go_ahead(simulation *s, bool device)
+{
+    tsr_scheduler_set_ahead(s->scheduler, true);
+    s->root.device = s->follower.device = device;
 }
 
 static inline void simulation_destroy(simulation *s)
@@ -437,6 +487,7 @@ static inline void simulation_destroy(simulation *s)
     rank_destroy(&s->root);
     rank_destroy(&s->follower);
     free(s->bytes);
+    for (int i = 0; i < 2; i++) free(s->flights[i].results);
 }
 
 static inline void run_all(simulation *s, int n_requests)
@@ -453,7 +504,8 @@ static inline void run_all(simulation *s, int n_requests)
         one_step(s);
         assert_true(s->steps <= tokens * 4 + 1000); /* every step gets on */
     }
-    one_step(s); /* idle: the last releases */
+    while (s->n_flights > 0) commit_step(s); /* computed in vain */
+    one_step(s);                             /* idle: the last releases */
     for (int i = 0; i < n_requests; i++) {
         if (s->requests[i]->state == TSR_REQUEST_NEW) continue;
         check_request(s->requests[i], s->limits.vocabulary, s->ended_outside[i]);

@@ -17,6 +17,23 @@ static void batched_is_as_alone(void **state)
     assert_true(refused > 50 && refused < submitted / 2);
 }
 
+/* Planning ahead of results changes nothing of them, whether tokens are known to the table or to the device alone. */
+static void ahead_is_as_alone(void **state)
+{
+    (void)state;
+    int steps = 0, ahead = 0;
+    for (uint64_t seed = 1; seed <= 1000; seed++) {
+        simulation s;
+        simulation_create(&s, seed * 7919, NULL);
+        go_ahead(&s, seed % 2);
+        run_all(&s, between(&s.rng, 1, MOST_REQUESTS));
+        steps += s.steps;
+        ahead += s.went_ahead;
+        simulation_destroy(&s);
+    }
+    assert_true(ahead > steps / 20);
+}
+
 /* ---- Single rules ---- */
 
 static const tsr_step_limits small = {
@@ -208,6 +225,48 @@ static void requests_may_vanish_in_mid_step(void **state)
     assert_int_equal(s.root.record->releases[0], slot);
     assert_int_equal(late->slot, slot);
     tsr_scheduler_finish_all(s.scheduler, TSR_FINISH_CANCELLED);
+    simulation_destroy(&s);
+}
+
+/* A request that ends early has one more token computed; what comes of that is dropped, and its slot is given back in
+ * the record after. One whose last token is under way is not planned again. */
+static void a_token_in_vain_is_dropped(void **state)
+{
+    (void)state;
+    static const int32_t prompt[2] = {1, 2}, eos[1] = {9};
+    simulation s;
+    simulation_create(&s, 7, &small);
+    go_ahead(&s, true);
+    tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
+    spec.prompt = prompt;
+    spec.n_prompt = 2;
+    spec.max_new_tokens = 5;
+    spec.eos_ids = eos;
+    spec.n_eos = 1;
+    tsr_request *early;
+    assert_int_equal(tsr_request_create(&spec, &small, &early), TSR_OK);
+    s.requests[s.n_requests++] = early;
+    tsr_request *full = plain_request(&s, 2, 2);
+    while (s.n_submitted < 2) submit_next(&s);
+    const tsr_step_record *r = s.root.record;
+    const tsr_sample_result end[2] = {{.id = 9}, {.id = 8}}, more[2] = {{.id = 9}, {.id = 3}};
+    tsr_scheduler_plan(s.scheduler, s.root.record);
+    assert_true(r->ahead);
+    tsr_scheduler_plan(s.scheduler, s.root.record);
+    assert_true(r->ahead); /* `early` goes on as far as anyone knows */
+    assert_int_equal(r->n_rows, 2);
+    assert_int_equal(r->ids[0], TSR_TOKEN_OF_ROW(0));
+    assert_int_equal(r->ids[1], TSR_TOKEN_OF_ROW(1));
+    assert_int_equal(tsr_scheduler_commit(s.scheduler, end, 2), TSR_OK);
+    assert_int_equal(early->finish, TSR_FINISH_EOS);
+    tsr_scheduler_plan(s.scheduler, s.root.record);
+    assert_int_equal(r->kind, TSR_RECORD_IDLE); /* the other one is fully planned */
+    assert_int_equal(r->n_releases, 1);
+    assert_int_equal(tsr_scheduler_commit(s.scheduler, more, 2), TSR_OK);
+    assert_int_equal(early->n_generated, 1);
+    assert_int_equal(full->n_generated, 2);
+    assert_int_equal(full->finish, TSR_FINISH_LENGTH);
+    assert_true(tsr_scheduler_idle(s.scheduler));
     simulation_destroy(&s);
 }
 
@@ -410,6 +469,8 @@ int main(void)
         cmocka_unit_test(requests_may_vanish_in_mid_step),
         cmocka_unit_test(failed_rows_end_their_request_alone),
         cmocka_unit_test(batched_is_as_alone),
+        cmocka_unit_test(ahead_is_as_alone),
+        cmocka_unit_test(a_token_in_vain_is_dropped),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(a_list_without_memory_ends_its_request),
     };

@@ -207,7 +207,9 @@ static bool swallow(follower *f, const char *bytes, int64_t size)
     for (int32_t t = 0; t < step->n_tokens; t++) {
         const tsr_step_sequence *q = &step->sequences[step->sequence[t]];
         int32_t page = q->pages[step->positions[t] / TSR_PAGE_TOKENS];
-        assert_in_range(step->ids[t], 0, limits.vocabulary - 1);
+        assert_true(step->ids[t] >=
+                    TSR_TOKEN_OF_ROW(limits.max_rows - 1)); /* of a row that is not known yet */
+        assert_true(step->ids[t] < limits.vocabulary);
         assert_in_range(page, 0, limits.n_pages - 1);
         sum += page;
     }

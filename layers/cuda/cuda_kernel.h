@@ -49,13 +49,15 @@ typedef struct tsr_cuda_sequence {
 typedef struct tsr_cuda_step {
     cudaStream_t stream;
     bool overlap; /* launch with programmatic stream serialization */
+    bool plain;   /* of several kernels for an op take the simplest: for finding errors */
     bool decode;  /* every sequence has one token, and each is wanted: token t = sequence t = row t */
     int32_t bound_tokens, bound_sequences, bound_rows; /* at least the counts; what launches are sized by */
     int32_t bound_context; /* no sequence of any step has more tokens than this, cached and new together */
     int n_processors;      /* of the device: streaming multiprocessors */
     /* All below in device memory. */
     const tsr_cuda_counts *counts;
-    const int32_t *ids;                 /* [T] */
+    const int32_t *ids;                 /* [T]; -1 - r: what row r of the step before chose, tokens[r] */
+    const int32_t *tokens;              /* [R] of the step before; NULL where no id refers to it */
     const int32_t *positions;           /* [T] */
     const int32_t *position_rows[2];    /* [T] each, those of prefix.h */
     const int32_t *sequence;            /* [T] index into sequences */

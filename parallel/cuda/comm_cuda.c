@@ -2,7 +2,6 @@
 #include "parallel/cuda/comm_cuda.h"
 
 #include "base/log.h"
-#include "base/relax.h"
 #include "parallel/cuda/comm_cuda_internal.h"
 
 #include <stdio.h>
@@ -11,9 +10,9 @@
 
 enum { DEADLINE = 60 };
 
-/* After SPIN seconds a waiting thread naps between looks at its event. BACKSTOP: by then the GPU should have said itself
+/* BACKSTOP: by then the GPU should have said itself
  * that a deadline passed, and knows more. HARD: how long the killing of a process may take. */
-static const double LOOK = 50e-3, SPIN = 20e-3, NAP = 20e-6, BACKSTOP = 2, HARD = 3;
+static const double LOOK = 50e-3, BACKSTOP = 2, HARD = 3;
 
 void tsr_cuda_comm_base_init(tsr_cuda_comm_base *base, const tsr_cuda_comm_ops *ops, tsr_world *world,
                              const tsr_cuda_comm_options *options)
@@ -97,19 +96,16 @@ tsr_status tsr_cuda_comm_wait(tsr_cuda_comm *comm, cudaEvent_t event)
 {
     tsr_cuda_comm_base *base = (tsr_cuda_comm_base *)comm;
     if (!base) return tsr_cuda_check(cudaEventSynchronize(event), "a step of the GPU");
-    double begin = tsr_now();
+    tsr_wait_begin(&base->pace);
     for (;;) {
         cudaError_t error = cudaEventQuery(event);
         if (error != cudaSuccess && error != cudaErrorNotReady) return gpu_failed(base, error);
-        if (error == cudaSuccess) return tsr_cuda_comm_poll(comm);
+        if (error == cudaSuccess) break;
         TSR_TRY(tsr_cuda_comm_poll(comm));
-        double waited = tsr_now() - begin;
-        if (waited > base->deadline + BACKSTOP) return too_late(base);
-        if (waited > SPIN)
-            nap(NAP);
-        else
-            tsr_relax();
+        if (tsr_wait_turn(&base->pace) > base->deadline + BACKSTOP) return too_late(base);
     }
+    tsr_wait_end(&base->pace);
+    return tsr_cuda_comm_poll(comm);
 }
 
 /* Beginning and end ------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #define TSR_PARALLEL_CUDA_COMM_CUDA_INTERNAL_H
 
 #include "parallel/cuda/comm_cuda.h"
+#include "parallel/cuda/wait_pace.h"
 #include "parallel/world_internal.h"
 
 enum { TSR_CUDA_FAILURE_BYTES = 512 };
@@ -12,6 +13,7 @@ typedef struct tsr_cuda_comm_base {
     tsr_cuda_comm comm;
     tsr_world *world;
     double deadline, next_look;
+    tsr_wait_pace pace;
     tsr_status failed; /* what ended this comm, with its text */
     char text[TSR_CUDA_FAILURE_BYTES];
     tsr_status (*check)(struct tsr_cuda_comm_base *self); /* a failure that is known already; cheap */

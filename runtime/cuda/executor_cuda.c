@@ -3,6 +3,8 @@
 #include "runtime/cuda/gpu_internal.h"
 #include "runtime/cuda/step_block.h"
 #include "runtime/cuda/step_graphs.h"
+#include "runtime/cuda/step_profile.h"
+#include "runtime/cuda/step_sampler.h"
 #include "runtime/cuda/weights_cuda.h"
 #include "runtime/executor_backend.h"
 #include "runtime/memory_plan.h"
@@ -25,9 +27,11 @@ typedef struct cuda_executor {
     int64_t n_calls;
     tsr_step_block *block;
     tsr_step_graphs *graphs;
-    cudaEvent_t done;
-    cudaEvent_t *marks; /* [n_calls + 1] profile only: between the calls */
-    double profile[TSR_OP_COUNT];
+    tsr_step_sampler *sampler;
+    cudaEvent_t done;                       /* of the step that was run */
+    cudaEvent_t ended[TSR_STEPS_UNDER_WAY]; /* of the steps that were started, in turn */
+    int turn, n_under_way;                  /* of the next one to be started; not finished */
+    tsr_step_profile *profile;              /* NULL: none is taken */
 } cuda_executor;
 
 static tsr_status allocate(int64_t bytes, const char *what, void **out)
@@ -88,6 +92,18 @@ static tsr_status bind_all(cuda_executor *e)
 
 /* --- Sizes --- */
 
+/* Where all ranks have all logits, rank 0 gives them and the others nothing. */
+static tsr_step_sampler_limits sampler_limits(const cuda_executor *e)
+{
+    tsr_cuda_comm *comm = e->gpu->comm;
+    bool nothing = comm && comm->rank > 0 && output_info(e)->cols == e->model->vocabulary;
+    return (tsr_step_sampler_limits){.max_rows = e->options.max_rows,
+                                     .vocabulary = (int32_t)e->model->vocabulary,
+                                     .first_id = (int32_t)e->graph->output_first,
+                                     .n_local = nothing ? 0 : (int32_t)output_info(e)->cols,
+                                     .comm = comm};
+}
+
 /* The graph, the plan of its values and what all takes, without allocating any of it on the GPU. */
 static tsr_status prepare(cuda_executor *e)
 {
@@ -104,10 +120,12 @@ static tsr_status prepare(cuda_executor *e)
     tsr_cache_lay_out(e->model, o->dtype, 0, NULL,
                       e->cache); /* its memory comes later: kernels ask for its form */
     TSR_TRY(bind_all(e));
+    tsr_step_sampler_limits sampling = sampler_limits(e);
     e->sizes = (tsr_executor_sizes){.weight_bytes = weights.bytes,
                                     .streamed_bytes = weights.linear_bytes,
                                     .activation_bytes =
                                         e->plan.floats * tsr_dtype_bytes(o->dtype) + e->workspace_bytes +
+                                        tsr_step_sampler_bytes(&sampling) +
                                         (int64_t)o->max_rows * output_info(e)->cols * (int64_t)sizeof(float),
                                     .isa = e->gpu->name};
     return TSR_OK;
@@ -138,16 +156,14 @@ static tsr_status make_cache(cuda_executor *e)
     return TSR_OK;
 }
 
-static tsr_status make_marks(cuda_executor *e)
+static tsr_status make_events(cuda_executor *e)
 {
-    void *p;
     TSR_TRY(tsr_cuda_check(cudaEventCreateWithFlags(&e->done, cudaEventDisableTiming), "an event"));
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++)
+        TSR_TRY(tsr_cuda_check(cudaEventCreateWithFlags(&e->ended[i], cudaEventDisableTiming), "an event"));
     if (!e->options.profile) return TSR_OK;
-    TSR_TRY(tsr_calloc(e->n_calls + 1, sizeof *e->marks, "the profile", &p));
-    e->marks = p;
-    for (int64_t i = 0; i <= e->n_calls; i++)
-        TSR_TRY(tsr_cuda_check(cudaEventCreate(&e->marks[i]), "an event"));
-    return TSR_OK;
+    return tsr_step_profile_create(e->graph, (int)tsr_dtype_bytes(e->options.dtype), !e->gpu->comm,
+                                   &e->profile);
 }
 
 static tsr_status build(cuda_executor *e)
@@ -171,7 +187,9 @@ static tsr_status build(cuda_executor *e)
                                     .n_ropes = e->model->n_ropes};
     TSR_TRY(tsr_step_block_create(&limits, &e->block));
     TSR_TRY(tsr_step_graphs_create(&e->graphs));
-    TSR_TRY(make_marks(e));
+    tsr_step_sampler_limits sampling = sampler_limits(e);
+    TSR_TRY(tsr_step_sampler_create(&sampling, &e->sampler));
+    TSR_TRY(make_events(e));
     /* What was cleared above went through another stream than the one steps run on. */
     return tsr_cuda_check(cudaDeviceSynchronize(), "preparing the GPU");
 }
@@ -179,9 +197,12 @@ static tsr_status build(cuda_executor *e)
 static void destroy(void *executor)
 {
     cuda_executor *e = executor;
-    for (int64_t i = 0; e->marks && i <= e->n_calls; i++)
-        if (e->marks[i]) cudaEventDestroy(e->marks[i]);
+    if (e->gpu && e->gpu->lost) return; /* the GPU still uses all of this, and the process is about to end */
+    tsr_step_profile_destroy(&e->profile);
     if (e->done) cudaEventDestroy(e->done);
+    for (int i = 0; i < TSR_STEPS_UNDER_WAY; i++)
+        if (e->ended[i]) cudaEventDestroy(e->ended[i]);
+    tsr_step_sampler_destroy(&e->sampler);
     tsr_step_graphs_destroy(&e->graphs);
     tsr_step_block_destroy(&e->block);
     tsr_cuda_weights_destroy(&e->weights);
@@ -191,7 +212,6 @@ static void destroy(void *executor)
     if (e->logits_host) cudaFreeHost(e->logits_host);
     if (e->workspace) cudaFree(e->workspace);
     if (e->cache_block) cudaFree(e->cache_block);
-    tsr_free(e->marks);
     tsr_free(e->cache);
     tsr_free(e->calls);
     tsr_free(e);
@@ -228,29 +248,32 @@ tsr_status tsr_gpu_measure(const tsr_gpu *gpu, const tsr_model *local, const tsr
 
 /* --- Running --- */
 
-static tsr_cuda_step bound_step(const cuda_executor *e, tsr_step_bounds bounds, bool decode)
+/* `staged`: with a mark behind each call, none of which begins before the last has ended. */
+static tsr_cuda_step bound_step(const cuda_executor *e, tsr_step_bounds bounds, bool decode, bool staged)
 {
     tsr_cuda_step s = {.stream = e->gpu->stream,
-                       .overlap = e->gpu->overlaps && !e->marks,
+                       .overlap = e->gpu->overlaps && !staged,
                        .decode = decode,
+                       .plain = e->options.plain_kernels,
                        .bound_context = (int32_t)tsr_min(e->options.max_context, INT32_MAX),
                        .n_processors = e->gpu->n_processors};
     tsr_step_block_bind(e->block, bounds, &s);
+    s.tokens = tsr_step_sampler_tokens(e->sampler);
     return s;
-}
-
-static tsr_status mark(const cuda_executor *e, int64_t i)
-{
-    if (!e->marks) return TSR_OK;
-    return tsr_cuda_check(cudaEventRecord(e->marks[i], e->gpu->stream), "an event");
 }
 
 static tsr_status enqueue(const cuda_executor *e, const tsr_cuda_step *step)
 {
-    TSR_TRY(mark(e, 0));
+    for (int64_t i = 0; i < e->n_calls; i++) TSR_TRY(e->calls[i].kernel(&e->calls[i], step));
+    return TSR_OK;
+}
+
+static tsr_status enqueue_staged(const cuda_executor *e, const tsr_cuda_step *step)
+{
+    TSR_TRY(tsr_step_profile_mark(e->profile, -1, step->stream));
     for (int64_t i = 0; i < e->n_calls; i++) {
         TSR_TRY(e->calls[i].kernel(&e->calls[i], step));
-        TSR_TRY(mark(e, i + 1));
+        TSR_TRY(tsr_step_profile_mark(e->profile, i, step->stream));
     }
     return TSR_OK;
 }
@@ -258,43 +281,34 @@ static tsr_status enqueue(const cuda_executor *e, const tsr_cuda_step *step)
 static tsr_status enqueue_decode(void *ctx, int32_t bound)
 {
     const cuda_executor *e = ctx;
-    tsr_cuda_step s = bound_step(e, (tsr_step_bounds){bound, bound, bound}, true);
+    tsr_cuda_step s = bound_step(e, (tsr_step_bounds){bound, bound, bound}, true, false);
     return enqueue(e, &s);
-}
-
-/* Every sequence goes on by one token, and each is wanted. */
-static bool only_decodes(const tsr_step *step)
-{
-    if (step->n_tokens != step->n_sequences || step->n_rows != step->n_tokens) return false;
-    for (int32_t i = 0; i < step->n_rows; i++)
-        if (step->rows[i] != i) return false;
-    return true;
 }
 
 static tsr_status run_step(cuda_executor *e, const tsr_step *step)
 {
     const tsr_executor_options *o = &e->options;
     cudaStream_t stream = e->gpu->stream;
-    bool decode = only_decodes(step);
+    bool decode = tsr_step_only_decodes(step), staged = false;
+    if (e->profile) TSR_TRY(tsr_step_profile_begin(e->profile, step, stream, &staged));
     int32_t bound = decode ? tsr_step_graphs_bound(step->n_tokens) : 0;
-    bool graphs = !o->no_graphs && !e->marks && bound > 0 && bound <= o->max_tokens && bound <= o->max_rows &&
+    bool graphs = !o->no_graphs && !staged && bound > 0 && bound <= o->max_tokens && bound <= o->max_rows &&
                   bound <= o->max_sequences;
     tsr_step_bounds bounds = {step->n_tokens, step->n_sequences, step->n_rows};
     if (graphs) bounds = (tsr_step_bounds){bound, bound, bound};
     TSR_TRY(tsr_step_block_send(e->block, step, bounds, stream));
     if (graphs) return tsr_step_graphs_run(e->graphs, bound, stream, enqueue_decode, e);
-    tsr_cuda_step s = bound_step(e, bounds, decode);
-    return enqueue(e, &s);
+    tsr_cuda_step s = bound_step(e, bounds, decode, staged);
+    return staged ? enqueue_staged(e, &s) : enqueue(e, &s);
 }
 
-static tsr_status add_profile(cuda_executor *e)
+/* Behind all that belongs to the step. A profile is taken of one step at a time. */
+static tsr_status end_step(cuda_executor *e, cudaEvent_t ended, bool wait)
 {
-    for (int64_t i = 0; e->marks && i < e->n_calls; i++) {
-        float ms = 0;
-        TSR_TRY(tsr_cuda_check(cudaEventElapsedTime(&ms, e->marks[i], e->marks[i + 1]), "an event"));
-        e->profile[e->calls[i].op] += ms / 1e3;
-    }
-    return TSR_OK;
+    if (e->profile) TSR_TRY(tsr_step_profile_end(e->profile, e->gpu->stream));
+    TSR_TRY(tsr_cuda_check(cudaEventRecord(ended, e->gpu->stream), "an event"));
+    if (wait || e->profile) TSR_TRY(tsr_gpu_wait(e->gpu, ended));
+    return e->profile ? tsr_step_profile_add(e->profile) : TSR_OK;
 }
 
 static tsr_status run(void *executor, const tsr_step *step)
@@ -306,9 +320,41 @@ static tsr_status run(void *executor, const tsr_step *step)
         TSR_TRY(tsr_cuda_check(
             cudaMemcpyAsync(e->logits_host, e->logits, (size_t)bytes, cudaMemcpyDeviceToHost, e->gpu->stream),
             "reading the logits"));
-    TSR_TRY(tsr_cuda_check(cudaEventRecord(e->done, e->gpu->stream), "an event"));
-    TSR_TRY(tsr_gpu_wait(e->gpu, e->done));
-    return add_profile(e);
+    return end_step(e, e->done, true);
+}
+
+static bool samples(const void *executor, const tsr_sample_row *rows, int32_t n_rows)
+{
+    (void)executor;
+    return tsr_step_sampler_takes(rows, n_rows);
+}
+
+static tsr_status start(void *executor, const tsr_step *step, const tsr_sample_row *rows)
+{
+    cuda_executor *e = executor;
+    tsr_cuda_step s = {.stream = e->gpu->stream, .n_processors = e->gpu->n_processors};
+    int turn = e->turn;
+    if (e->n_under_way == TSR_STEPS_UNDER_WAY)
+        return tsr_fail(TSR_ERR_INTERNAL, "%d steps are under way already", e->n_under_way);
+    TSR_TRY(run_step(e, step));
+    TSR_TRY(
+        tsr_step_sampler_enqueue(e->sampler, e->logits, output_info(e)->cols, rows, step->n_rows, turn, &s));
+    if (e->profile) TSR_TRY(tsr_step_profile_mark(e->profile, e->n_calls, e->gpu->stream));
+    TSR_TRY(end_step(e, e->ended[turn], false));
+    e->turn = (turn + 1) % TSR_STEPS_UNDER_WAY;
+    e->n_under_way++;
+    return TSR_OK;
+}
+
+static tsr_status finish(void *executor, tsr_sample_result *results)
+{
+    cuda_executor *e = executor;
+    int oldest = (e->turn + TSR_STEPS_UNDER_WAY - e->n_under_way) % TSR_STEPS_UNDER_WAY;
+    if (e->n_under_way == 0) return tsr_fail(TSR_ERR_INTERNAL, "no step is under way");
+    TSR_TRY(tsr_gpu_wait(e->gpu, e->ended[oldest]));
+    tsr_step_sampler_results(e->sampler, oldest, results);
+    e->n_under_way--;
+    return TSR_OK;
 }
 
 static const float *output(const void *executor, int64_t *ld, int64_t *cols)
@@ -323,9 +369,25 @@ static tsr_executor_sizes sizes(const void *executor)
     return ((const cuda_executor *)executor)->sizes;
 }
 
-static const double *profile(const void *executor)
+static const tsr_profile *profile(const void *executor)
 {
-    return ((const cuda_executor *)executor)->profile;
+    const cuda_executor *e = executor;
+    return e->profile ? tsr_step_profile_get(e->profile) : NULL;
 }
 
-const tsr_executor_backend tsr_executor_cuda = {create, destroy, run, output, sizes, profile};
+static void reset_profile(void *executor)
+{
+    cuda_executor *e = executor;
+    if (e->profile) tsr_step_profile_reset(e->profile);
+}
+
+const tsr_executor_backend tsr_executor_cuda = {.create = create,
+                                                .destroy = destroy,
+                                                .run = run,
+                                                .output = output,
+                                                .samples = samples,
+                                                .start = start,
+                                                .finish = finish,
+                                                .sizes = sizes,
+                                                .profile = profile,
+                                                .reset_profile = reset_profile};

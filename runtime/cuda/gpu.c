@@ -3,14 +3,12 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/relax.h"
 #include "layers/cuda/gemm.h"
 #include "parallel/cuda/comm_cuda.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* --- Choosing --- */
 
@@ -46,6 +44,8 @@ static tsr_status wanted(tsr_world *world, const char *device, bool *out)
 
 /* --- Life --- */
 
+enum { DEADLINE = 60 }; /* seconds, unless tsr_gpu_connect says otherwise */
+
 static tsr_status prepare(tsr_gpu *g, tsr_world *world)
 {
     struct cudaDeviceProp p;
@@ -60,6 +60,7 @@ static tsr_status prepare(tsr_gpu *g, tsr_world *world)
     g->info.total_bytes = (int64_t)total_bytes;
     g->n_processors = p.multiProcessorCount;
     g->overlaps = p.major >= 9;
+    g->deadline = DEADLINE;
     TSR_TRY(tsr_cuda_check(cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking), "a stream"));
     return tsr_cuda_gemm_create(&g->gemm);
 }
@@ -84,17 +85,19 @@ void tsr_gpu_close(tsr_gpu **gpu)
 {
     tsr_gpu *g = *gpu;
     if (!g) return;
+    *gpu = NULL;
+    if (g->lost) return; /* the process is about to end */
     tsr_cuda_comm_destroy(&g->comm);
     tsr_cuda_gemm_destroy(&g->gemm);
     if (g->stream) cudaStreamDestroy(g->stream);
     tsr_free(g);
-    *gpu = NULL;
 }
 
 tsr_status tsr_gpu_connect(tsr_gpu *gpu, tsr_world *world, int64_t max_tokens, int64_t cols,
                            double deadline_seconds)
 {
     tsr_cuda_comm_options o = {.deadline_seconds = deadline_seconds};
+    if (deadline_seconds > 0) gpu->deadline = deadline_seconds;
     if (tsr_world_size(world) == 1) return TSR_OK;
     if (!tsr_mul(max_tokens, cols * (int64_t)sizeof(float), &o.max_bytes))
         return tsr_fail(TSR_ERR_CAPACITY, "steps of %lld tokens are too large", (long long)max_tokens);
@@ -134,21 +137,22 @@ tsr_status tsr_gpu_bandwidth(tsr_gpu *gpu, double *out)
 
 /* --- Waiting --- */
 
-/* A step takes milliseconds and its end should be seen at once; one that takes longer can wait for a nap. */
-static tsr_status wait_alone(cudaEvent_t event)
+static tsr_status wait_alone(tsr_gpu *g, cudaEvent_t event)
 {
-    const double spin_seconds = 0.05;
-    double start = tsr_now();
+    tsr_wait_begin(&g->pace);
     for (;;) {
         cudaError_t state = cudaEventQuery(event);
-        if (state == cudaSuccess) return TSR_OK;
+        if (state == cudaSuccess) break;
         if (state != cudaErrorNotReady) return tsr_cuda_check(state, "a step on the GPU");
-        if (tsr_now() - start > spin_seconds) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
-        tsr_relax();
+        if (tsr_wait_turn(&g->pace) <= g->deadline) continue;
+        g->lost = true;
+        return tsr_fail(TSR_ERR_DEADLINE, "a step of the GPU passed its deadline of %g s", g->deadline);
     }
+    tsr_wait_end(&g->pace);
+    return TSR_OK;
 }
 
 tsr_status tsr_gpu_wait(tsr_gpu *gpu, cudaEvent_t event)
 {
-    return gpu->comm ? tsr_cuda_comm_wait(gpu->comm, event) : wait_alone(event);
+    return gpu->comm ? tsr_cuda_comm_wait(gpu->comm, event) : wait_alone(gpu, event);
 }

@@ -3,6 +3,7 @@
 #define TSR_RUNTIME_CUDA_GPU_INTERNAL_H
 
 #include "layers/cuda/cuda_kernel.h"
+#include "parallel/cuda/wait_pace.h"
 #include "runtime/gpu.h"
 
 struct tsr_gpu {
@@ -13,6 +14,9 @@ struct tsr_gpu {
     cudaStream_t stream;
     struct tsr_cuda_gemm *gemm;
     tsr_cuda_comm *comm; /* NULL on one rank */
+    double deadline;     /* seconds of one wait */
+    tsr_wait_pace pace;
+    bool lost; /* a step did not end: what it uses must not be freed, which would wait for it */
 };
 
 /* Waits until what was enqueued on the GPU's stream has run, looking after the other ranks meanwhile. `event` has been

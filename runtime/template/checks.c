@@ -2,6 +2,7 @@
 #include "runtime/template/checks.h"
 
 #include "runtime/template/filters.h"
+#include "runtime/template/operators.h"
 #include "runtime/template/print.h"
 #include "runtime/template/text_case.h"
 
@@ -95,35 +96,30 @@ KIND_CHECK(is_string, v.kind == TPL_STRING)
 KIND_CHECK(is_true, v.kind == TPL_BOOL && v.truth)
 KIND_CHECK(is_undefined, v.kind == TPL_UNDEFINED)
 
-static tsr_status remainder_of(tpl_render *r, tpl_value v, tpl_value by, int64_t *out)
+static tsr_status leaves(tpl_render *r, tpl_value v, tpl_value by, int64_t rest, tpl_value *out)
 {
-    int64_t a, b;
-    TSR_TRY(tsr_tpl_need_integer(r, v, 0, "the test", &a));
-    TSR_TRY(tsr_tpl_need_integer(r, by, 2, "the test", &b));
-    if (b == 0) return tsr_tpl_fail(r, "integer modulo by zero");
-    *out = b == -1 ? 0 : a % b;
+    bool same;
+    TSR_TRY(tsr_tpl_binary(r, '%', v, by, &v));
+    TSR_TRY(tsr_tpl_equal(r, v, tpl_int(rest), &same));
+    *out = tpl_bool(same);
     return TSR_OK;
 }
 
 static tsr_status is_divisible(tpl_render *r, tpl_value v, const tpl_value *arg, tpl_value *out)
 {
-    int64_t left = 0;
-    TSR_TRY(remainder_of(r, v, arg[0], &left));
-    *out = tpl_bool(left == 0);
-    return TSR_OK;
+    return leaves(r, v, arg[0], 0, out);
 }
 
 static tsr_status is_even(tpl_render *r, tpl_value v, const tpl_value *arg, tpl_value *out)
 {
     (void)arg;
-    return is_divisible(r, v, (const tpl_value[]){{.kind = TPL_ABSENT}}, out);
+    return leaves(r, v, tpl_int(2), 0, out);
 }
 
 static tsr_status is_odd(tpl_render *r, tpl_value v, const tpl_value *arg, tpl_value *out)
 {
-    TSR_TRY(is_even(r, v, arg, out));
-    out->truth = !out->truth;
-    return TSR_OK;
+    (void)arg;
+    return leaves(r, v, tpl_int(2), 1, out);
 }
 
 static tsr_status is_equal(tpl_render *r, tpl_value v, const tpl_value *arg, tpl_value *out)

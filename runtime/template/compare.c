@@ -128,6 +128,7 @@ tsr_status tsr_tpl_contains(tpl_render *r, tpl_value inside, tpl_value wanted, b
         return tsr_tpl_step(r, 1 + inside.n / 16);
     }
     if (inside.kind == TPL_DICT) {
+        TSR_TRY(tsr_tpl_check_key(r, wanted));
         TSR_TRY(tsr_tpl_get(r, inside.dict, wanted, &found));
         *out = found.kind != TPL_ABSENT;
         return TSR_OK;

@@ -91,7 +91,7 @@ static FILTER(indent)
 {
     tpl_value lines, margin = arg[0].kind ? arg[0] : tpl_int(4), pieces;
     bool first = tsr_tpl_truth(arg[1]), blank = tsr_tpl_truth(arg[2]);
-    TSR_TRY(tsr_tpl_to_string(r, v, &v));
+    TSR_TRY(tsr_tpl_need_string(r, v, "indent"));
     if (margin.kind != TPL_STRING) TSR_TRY(tsr_tpl_binary(r, '*', tpl_string(" ", 1), margin, &margin));
     TSR_TRY(tsr_tpl_binary(r, '+', v, tpl_string("\n", 1), &v));
     TSR_TRY(tsr_tpl_split_lines(r, v, false, &lines));
@@ -110,7 +110,9 @@ static FILTER(truncate)
 {
     int64_t length, leeway, n;
     tpl_value end = arg[2].kind ? arg[2] : tpl_string("...", 3);
-    TSR_TRY(tsr_tpl_to_string(r, v, &v));
+    *out = v;
+    if (v.kind == TPL_UNDEFINED) return TSR_OK;
+    TSR_TRY(tsr_tpl_need_string(r, v, "truncate"));
     TSR_TRY(tsr_tpl_need_integer(r, arg[0], 255, "truncate", &length));
     TSR_TRY(tsr_tpl_need_integer(r, arg[3], 5, "truncate", &leeway));
     TSR_TRY(tsr_tpl_need_string(r, end, "truncate"));
@@ -153,12 +155,12 @@ static FILTER(wordcount)
     bool inside = false;
     (void)arg;
     TSR_TRY(tsr_tpl_to_string(r, v, &v));
-    for (int64_t i = 0; i < v.n; i++) {
-        char c = v.bytes[i];
-        bool word = c == '_' || (c & 0x80) || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-                    (c >= 'A' && c <= 'Z');
+    for (int64_t i = 0; i < v.n;) {
+        int bytes;
+        bool word = tsr_tpl_is_word(v.bytes + i, v.bytes + v.n, &bytes);
         n += word && !inside;
         inside = word;
+        i += bytes;
     }
     *out = tpl_int(n);
     return tsr_tpl_step(r, v.n / 8);

@@ -56,8 +56,10 @@ FILTER(tsr_tpl_reverse)
 {
     const tpl_list *all;
     (void)arg;
+    bool lazy =
+        v.kind == TPL_LIST && v.list->form == TPL_IS_GENERATOR; /* has to be read first, and becomes a list */
     TSR_TRY(tsr_tpl_elements(r, v, &all));
-    TSR_TRY(generator(r, out));
+    TSR_TRY(tsr_tpl_new_list(r, lazy ? TPL_IS_LIST : TPL_IS_GENERATOR, 0, out));
     for (int64_t i = all->count; i-- > 0;) TSR_TRY(tsr_tpl_append(r, out->list, all->items[i]));
     return v.kind == TPL_STRING ? tsr_tpl_join(r, tpl_string("", 0), out->list, out) : TSR_OK;
 }
@@ -224,6 +226,7 @@ FILTER(tsr_tpl_unique)
     for (int64_t i = 0; i < all->count; i++) {
         bool known;
         TSR_TRY(key_of(r, all->items[i], arg[1], tsr_tpl_truth(arg[0]), &key));
+        TSR_TRY(tsr_tpl_check_key(r, key));
         TSR_TRY(tsr_tpl_contains(r, seen, key, &known));
         if (known) continue;
         TSR_TRY(tsr_tpl_append(r, seen.list, key));
@@ -268,6 +271,12 @@ FILTER(tsr_tpl_sum)
 }
 
 /* --- Choosing, by filters and tests that are named --- */
+
+/* What map and select go through: nothing where the value is false, whatever it is. */
+static tsr_status elements_if_true(tpl_render *r, tpl_value v, const tpl_list **out)
+{
+    return tsr_tpl_elements(r, tsr_tpl_truth(v) ? v : tpl_string("", 0), out);
+}
 
 /* The arguments behind the first `n`. */
 static void rest_of(const tpl_arguments *given, int n, tpl_arguments *out)
@@ -314,7 +323,7 @@ FILTER_ANY(tsr_tpl_map)
     const tpl_list *all;
     tpl_arguments rest;
     int row;
-    TSR_TRY(tsr_tpl_elements(r, v, &all));
+    TSR_TRY(elements_if_true(r, v, &all));
     TSR_TRY(generator(r, out));
     if (given->n == 0) return tsr_tpl_fail(r, "map requires a filter argument");
     if (given->keyword[0]) return map_attribute(r, all, given, out);
@@ -338,7 +347,7 @@ static tsr_status choose(tpl_render *r, tpl_value v, const tpl_arguments *given,
     tpl_arguments rest = {.n = 0};
     int row = -1;
     if (by && given->n == 0) return tsr_tpl_fail(r, "the name of an attribute is missing");
-    TSR_TRY(tsr_tpl_elements(r, v, &all));
+    TSR_TRY(elements_if_true(r, v, &all));
     TSR_TRY(generator(r, out));
     if (given->n > by) {
         TSR_TRY(row_named(r, given->value[by], tsr_tpl_check_row, "test", &row));

@@ -135,8 +135,12 @@ static tsr_status put_all(formatter *f)
         f->at = mark ? mark + 1 : f->end;
         if (mark) TSR_TRY(put_one(f));
     }
-    bool tuple = f->arguments.kind == TPL_LIST && f->arguments.list->form == TPL_IS_TUPLE;
-    if (f->arguments.kind != TPL_DICT && f->next < (tuple ? f->arguments.list->count : 1))
+    const tpl_value *a = &f->arguments;
+    bool tuple = a->kind == TPL_LIST && a->list->form == TPL_IS_TUPLE;
+    /* What can be asked by key need not be used up. */
+    bool keyed = a->kind == TPL_DICT || a->kind == TPL_UNDEFINED ||
+                 (a->kind == TPL_LIST && (a->list->form == TPL_IS_LIST || a->list->form == TPL_IS_RANGE));
+    if (!keyed && f->next < (tuple ? a->list->count : 1))
         return tsr_tpl_fail(f->r, "not all arguments converted during string formatting");
     return TSR_OK;
 }

@@ -7,6 +7,7 @@
 
 static tsr_status dict_get(tpl_render *r, tpl_value v, const tpl_value *arg, tpl_value *out)
 {
+    TSR_TRY(tsr_tpl_check_key(r, arg[0]));
     TSR_TRY(tsr_tpl_get(r, v.dict, arg[0], out));
     if (out->kind == TPL_ABSENT) *out = arg[1].kind == TPL_ABSENT ? tpl_none() : arg[1];
     return TSR_OK;

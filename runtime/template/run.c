@@ -82,7 +82,8 @@ static tsr_status filter_block(tpl_render *r, const tpl_node *node)
 {
     tpl_value v;
     TSR_TRY(captured_apart(r, node->list, node->a, &v));
-    TSR_TRY(tsr_tpl_to_string(r, v, &v));
+    if (v.kind != TPL_STRING)
+        return tsr_tpl_fail(r, "the filter of a block must give text, not %s", tsr_tpl_type_name(v));
     return write_out(r, v.bytes, v.n);
 }
 

@@ -34,6 +34,16 @@ static bool is_word_break(uint32_t c)
            c == 0xA0;
 }
 
+bool tsr_tpl_is_word(const char *at, const char *end, int *n)
+{
+    uint32_t c;
+    *n = tsr_utf8_decode(at, end - at, &c);
+    if (*n < 1) return *n = 1, false;
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    bool number = k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
+    return c == '_' || number || (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO);
+}
+
 static bool is_upper(uint32_t c)
 {
     return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_LU;

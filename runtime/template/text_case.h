@@ -16,6 +16,8 @@ tsr_status tsr_tpl_split_lines(tpl_render *r, tpl_value s, bool keep_ends, tpl_v
 /* Blanks around to be `width` characters; as str.center with left and right. */
 tsr_status tsr_tpl_pad(tpl_render *r, tpl_value s, tpl_value width, tpl_value fill, bool left, bool right,
                        tpl_value *out);
+/* Whether a character belongs into words: letters, numbers and '_'; *n is its bytes. */
+bool tsr_tpl_is_word(const char *at, const char *end, int *n);
 /* Whether it is a string, else the error that `who` needs one. */
 tsr_status tsr_tpl_need_string(tpl_render *r, tpl_value v, const char *who);
 /* An integer argument; ABSENT: otherwise. */

@@ -60,12 +60,12 @@ tsr_status tsr_tpl_new_dict(tpl_render *r, tpl_kind kind, tpl_value *out)
     return TSR_OK;
 }
 
-static tsr_status check_key(tpl_render *r, tpl_value key)
+tsr_status tsr_tpl_check_key(tpl_render *r, tpl_value key)
 {
     bool tuple = key.kind == TPL_LIST && key.list->form == TPL_IS_TUPLE;
     if (key.kind == TPL_DICT || (key.kind == TPL_LIST && !tuple))
         return tsr_tpl_fail(r, "unhashable type: '%s'", tsr_tpl_type_name(key));
-    for (int64_t i = 0; tuple && i < key.list->count; i++) TSR_TRY(check_key(r, key.list->items[i]));
+    for (int64_t i = 0; tuple && i < key.list->count; i++) TSR_TRY(tsr_tpl_check_key(r, key.list->items[i]));
     return TSR_OK;
 }
 
@@ -88,7 +88,7 @@ static tsr_status find_key(tpl_render *r, const tpl_dict *dict, tpl_value key, i
 tsr_status tsr_tpl_put(tpl_render *r, tpl_dict *dict, tpl_value key, tpl_value value)
 {
     int64_t at, capacity = dict->capacity ? dict->capacity * 2 : 8;
-    TSR_TRY(check_key(r, key));
+    TSR_TRY(tsr_tpl_check_key(r, key));
     TSR_TRY(find_key(r, dict, key, &at));
     if (at >= 0) {
         dict->values[at] = value;

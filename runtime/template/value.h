@@ -104,6 +104,8 @@ tsr_status tsr_tpl_new_list(tpl_render *r, tpl_form form, int64_t capacity, tpl_
 tsr_status tsr_tpl_append(tpl_render *r, tpl_list *list, tpl_value item);
 tsr_status tsr_tpl_new_pair(tpl_render *r, tpl_value a, tpl_value b, tpl_value *out); /* a tuple */
 tsr_status tsr_tpl_new_dict(tpl_render *r, tpl_kind kind, tpl_value *out);
+/* Whether it can be a key: lists and dicts cannot, nor tuples with them. TSR_ERR_USAGE. */
+tsr_status tsr_tpl_check_key(tpl_render *r, tpl_value key);
 /* A key that is there keeps its place. TSR_ERR_USAGE for keys that cannot be (lists, dicts). */
 tsr_status tsr_tpl_put(tpl_render *r, tpl_dict *dict, tpl_value key, tpl_value value);
 /* *out is ABSENT if the key is not there. */

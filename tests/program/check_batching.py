@@ -63,6 +63,26 @@ class Batching(Case):
                 with self.subTest(model=name, kernels=kernels):
                     self.assertEqual(self.told(ORACLE / name, PROMPTS, *options, "--kernels", kernels), reference)
 
+    def test_planning_ahead_changes_nothing(self):
+        ways = (GREEDY, SAMPLED, ("--repetition-penalty", 1.3), ("--no-repeat-ngram", 2, *SAMPLED))
+        for name in (*INSTANCES[:2], "llama_eos"):
+            prompts = PROMPTS if name != "llama_eos" else draw_prompts(4, 9, 30, 50)
+            for way in ways:
+                options = ("--max-new-tokens", NEW, *way, "--max-sequences", 3, "--step-tokens", 16, "--plan-ahead")
+                with self.subTest(model=name, way=way):
+                    off = self.told(ORACLE / name, prompts, *options, "off")
+                    self.assertEqual(self.told(ORACLE / name, prompts, *options, "on"), off)
+                    if name == "llama_eos" and way == GREEDY:
+                        self.assertEqual({why for _, why in off}, {"eos", "length"})
+
+    @needs_ranks
+    def test_planning_ahead_on_two_ranks(self):
+        for way in (GREEDY, SAMPLED, ("--repetition-penalty", 1.3)):
+            options = ("--max-new-tokens", NEW, *way, "--max-sequences", 3, "--step-tokens", 16, "--plan-ahead")
+            with self.subTest(way=way):
+                off = self.told(LLAMA, PROMPTS, *options, "off")
+                self.assertEqual(self.told(LLAMA, PROMPTS, *options, "on", ranks=2), off)
+
     def test_threads_agree(self):
         one, three = (self.told(LLAMA, PROMPTS, "--max-new-tokens", NEW, "--threads", n) for n in (1, 3))
         self.assertEqual(one, three)

@@ -47,7 +47,9 @@ REFUSED_LINES = [
     ("option.tp=2\noption.tensor_parallel_degree=2", r':2: .*is the option that .*properties:1 states too'),
     ("option.tp=2\noption.tp=2", r"line 2: key \"option\.tp\" stands in line 1 already"),
     ("option.entryPoint=model.py", r'"option\.entryPoint" cannot be "model\.py": .*none is executed'),
-    ("engine=TensorRT", r'"engine" cannot be "TensorRT"'),
+    ("option.model_id=s3://bucket/model", r"s3://bucket/model: nothing is downloaded"),
+    ("minWorkers=12", r'"minWorkers" cannot be "12": .*one copy'), ("engine=MP", r'cannot be "MP"'),
+    ("option.enable_venv=true", r"no Python is run"), ("engine=TensorRT", r'"engine" cannot be "TensorRT"'),
     ("option.env=A=B", r'"option\.env" cannot be "A=B": set environment variables'),
     ("option.deepspeed_config_path=ds.json", r"write what the file says as options"),
 ]
@@ -215,6 +217,14 @@ class Config(Case):
         told = subprocess.run([*launch, *relative], cwd=self.folder, env=env, capture_output=True, timeout=120)
         self.assertEqual(told.returncode, 0, told.stderr)
         self.assertEqual(len(told.stdout.split()), 3)
+        # A relative model_id is rank 0's to find.
+        shutil.copytree(LLAMA, self.folder / "near")
+        for text, name in (("option.model_id=near", "serving.properties"), ("", "near/serving.properties")):
+            path.write_text(""), (self.folder / name).write_text(text)
+            told = subprocess.run([*launch, "generate", "--config", name, "--ids", "5", "--quiet", "--max-new-tokens", "2"],
+                                  cwd=self.folder, env=env, capture_output=True, timeout=120)
+            self.assertEqual((told.returncode, len(told.stdout.split())), (0, 2), told.stderr)
+        path.write_text("option.max_new_tokens=3\noption.tensor_parallel_degree=2\n")
         self.assertEqual(self.good(*args, "--tp", "max", ranks=2, env=CLEAN).code, 0)
         refused = run(*args, "--tp", 3, ranks=2, env=CLEAN)
         self.assertEqual(refused.code, USAGE)

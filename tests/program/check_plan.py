@@ -71,6 +71,20 @@ class Plan(Case):
         self.assertEqual(told["ranks"], ranks)
         return told
 
+    def test_what_is_fused(self):
+        folder = TempFolder(type(self)).path
+        (folder / "config.json").write_text(json.dumps(LLAMA3_8B))
+        every = {"linears": 64, "residual_norms": 63, "reduced_norms": 63, "rotations": 32, "gated_projections": 0}
+        nothing = dict.fromkeys(every, 0)
+        self.assertEqual(self.plan(folder, 2)["fused"], every)
+        self.assertEqual(self.plan(folder, 2, "--kernels", "inject")["fused"], every)
+        self.assertEqual(self.plan(folder, 2, "--device", "cuda")["fused"], {**every, "gated_projections": 32})
+        self.assertEqual(self.plan(folder, 2, "--device", "cuda", "--kernels", "reference")["fused"], nothing)
+        text = self.good("plan", "--model", folder, "--device", "cuda").out.decode()
+        self.assertIn("32 gate-and-up projections with their activations", text)
+        self.refused(support.run("plan", "--model", folder, "--kernels", "best"), 2, "--kernels")
+        self.refused(support.run("plan", "--model", folder, "--device", "tpu"), 2, "--device")
+
     def check(self, told):
         """Each weight is in one piece, in pieces that make a whole, or whole on each rank; the bytes add up."""
         totals = [0] * told["ranks"]

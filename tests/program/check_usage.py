@@ -207,11 +207,20 @@ class Json(Case):
         self.assertGreater(rank["bytes_read"], 0)
         self.assertGreater(rank["peak_resident_bytes"], rank["weight_bytes"])
 
+    def test_verbose_tells_where_the_start_goes(self):
+        result = run("generate", "--model", LLAMA, "--ids", "1,2", "--max-new-tokens", 2, "--verbose")
+        told = result.err.decode()
+        for pattern in (r"start: +[\d.]+ ms  opening the device", r"start: +[\d.]+ ms  loading weights",
+                        r"first token after [\d.]+ ms", r"MB of weights a rank, [\d.]+ s \([\d.]+ GB/s\)"):
+            self.assertRegex(told, pattern)
+        quiet = run("generate", "--model", LLAMA, "--ids", "1,2", "--max-new-tokens", 2)
+        self.assertNotIn("start:", quiet.err.decode())
+
     def test_bench_plain(self):
         text = self.good("bench", "--model", LLAMA, "--prompt-tokens", 16, "--new-tokens", 8, "--repeat", 1,
                          "--profile").out.decode()
         for pattern in (r"prefill +[\d.]+ tokens/s", r"decode +[\d.]+ tokens/s", r"read bandwidth", r"rank 0 .*peak",
-                        r"linear +[\d.]+ s"):
+                        r"decode step +us a step", r"out-projection +[\d.]+", r"host, us a step: plan [\d.]+"):
             self.assertRegex(text, pattern)
 
     def test_bench_of_random_weights_needs_a_config_alone(self):

@@ -1,7 +1,7 @@
 """chats.py: conversations, and the chat templates of chats/, for make_cases.py.
 
 Each template writes the format that a family was trained on, with the means that templates of that family use; the texts
-are our own.
+are our own, but for smollm2.jinja, which is that model's.
 """
 import pathlib
 

@@ -88,7 +88,7 @@ tsr_status tsr_cuda_attention(const tsr_cuda_call *call, const tsr_cuda_step *st
         return tsr_fail(TSR_ERR_INTERNAL, "attention: values are %s and its cache %s", tsr_dtype_name(dtype),
                         tsr_dtype_name(call->cache->dtype));
     tsr_attention_work w = work_of(call, step);
-    if (!tsr_attention_is_fast(call)) {
+    if (step->plain || !tsr_attention_is_fast(call)) {
         TSR_TRY(tsr_attention_append(&w, dtype, step));
         return tsr_attention_simple(&w, dtype, step);
     }

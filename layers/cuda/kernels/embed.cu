@@ -12,6 +12,7 @@ template <typename T, int N> struct table_row {
     T *out;
     int64_t out_ld;
     const int32_t *index;       /* [T] */
+    const int32_t *tokens;      /* what a negative index refers to (cuda_kernel.h); NULL: nothing */
     const int32_t *rows;        /* token of each row; NULL: the row itself */
     const tsr_cuda_counts *counts;
     int64_t shift;
@@ -19,7 +20,9 @@ template <typename T, int N> struct table_row {
     __device__ __forceinline__ void operator()(int64_t row, int64_t c) const
     {
         if (row >= (rows ? counts->n_rows : counts->n_tokens)) return;
-        int64_t at = index[rows ? rows[row] : row] + shift;
+        int32_t which = index[rows ? rows[row] : row];
+        if (which < 0 && tokens) which = tokens[-1 - which];
+        int64_t at = which + shift;
         tsr_run<T, N> v;
         if (at >= 0 && at < w_rows) {
             v.load(w + at * cols + c);
@@ -58,6 +61,7 @@ template <typename T, int N> tsr_status launch(const tsr_cuda_call *call, const 
                             (T *)out->data,
                             out->ld,
                             indices_of(a->index, step),
+                            a->index == TSR_EMBED_IDS ? step->tokens : nullptr,
                             out->selected ? step->rows : nullptr,
                             step->counts,
                             (a->index == TSR_EMBED_IDS ? 0 : (int64_t)a->offset) - a->first_row,

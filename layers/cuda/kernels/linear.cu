@@ -51,6 +51,7 @@ tsr_status tsr_cuda_linear(const tsr_cuda_call *call, const tsr_cuda_step *step)
 {
     tsr_weight_product p = tsr_product_of(call, step);
     if (p.rows == 0 || p.n == 0) return TSR_OK;
+    if (step->plain) return p.rows <= TSR_GEMV_ROWS ? tsr_product_gemv(&p, step) : tsr_product_tiled(&p, step);
     if (tsr_product_stream_takes(&p)) return tsr_product_stream(&p, step);
     if (tsr_product_vector_takes(&p)) return tsr_product_vector(&p, step);
     if (p.rows == 1) return tsr_product_gemv(&p, step);
