@@ -3,8 +3,10 @@
 import concurrent.futures
 import http.client
 import json
+import os
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
@@ -359,6 +361,23 @@ class Ends(Case):
         self.assertIn(code, (0, 5))
         self.assertEqual(len(answers), 12)
         self.assertLess(seconds, 10 * support.SLOWNESS)
+
+    @needs_ranks
+    def test_lost_rank(self):
+        """Under load and without: requests get a clear error, and the job ends."""
+        for load in (True, False):
+            server = Server(SHAKESPEARE, ranks=2)
+            ranks = subprocess.run(["pgrep", "-P", str(server.process.pid)], capture_output=True, check=True).stdout.split()
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                asks = [pool.submit(server.ask, "POST", COMPLETIONS, json.dumps({**LONG, "n": 8, "stream": stream}).encode(), JSON)
+                        for stream in (True, False) if load]
+                while load and server.metric("num_requests_running") < 16:
+                    pass
+                os.kill(int(ranks[1]), signal.SIGKILL)
+                self.assertNotIn(server.stop(seconds=30), (0, None))
+                for ask, status in zip(asks, (200, 503)):
+                    got, _, data = ask.result()
+                    self.assertEqual((got, b"the server has failed" in data), (status, True), data[-300:])
 
     def test_addresses(self):
         server = Server(SHAKESPEARE)
