@@ -174,7 +174,7 @@ enum {
     X(HOST, "host", TEXT, "127.0.0.1", 0, 0, "ADDRESS", TSR_CMD_SERVE, "address to listen on")               \
     X(PORT, "port", INT, "8080", 0, 65535, "N", TSR_CMD_SERVE, "port to listen on; 0: any that is free")     \
     X(API_KEY, "api-key", TEXT, "", 0, 0, "KEY", TSR_CMD_SERVE,                                              \
-      "key that every request must carry, but for /ping and /health; better in the environment, where "      \
+      "key that every request must carry, but for /ping, /health and /; better in the environment, where "   \
       "others do not see it")                                                                                \
     X(SERVED_MODEL_NAME, "served-model-name", TEXT, "", 0, 0, "NAME", TSR_CMD_SERVE,                         \
       "name of the model for clients; default: that of its folder")                                          \

@@ -40,6 +40,11 @@ static void add_headers(visit *v, struct MHD_Response *response, int status, con
     MHD_add_response_header(response, "X-Request-Id", v->exchange->id);
     MHD_add_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    /* The page loads nothing from elsewhere, and stands in no other. */
+    MHD_add_response_header(
+        response, "Content-Security-Policy",
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (status == 429 || status == 503) MHD_add_response_header(response, "Retry-After", "1");
 }
@@ -137,36 +142,49 @@ static enum MHD_Result begin_stream(visit *v)
     return queue(v, r, 200, x->reply->content_type);
 }
 
-/* The connection was woken, or need not sleep: the lock is held. *ready: there is something to be sent. */
-static enum MHD_Result answer(visit *v, bool *ready)
+/* What is to be done with a connection whose request is the leader's, or was. */
+typedef enum turn { SLEEP, LEAVE, REFUSE, BEGIN_STREAM, ANSWER } turn;
+
+/* Under the lock; a connection that is to sleep is suspended. */
+static turn decide(tsr_exchange *x)
+{
+    if (x->gone) return LEAVE;
+    if (x->failure.http && x->finished) return REFUSE;
+    if (x->reply->streams && x->accepted) return BEGIN_STREAM;
+    if (!x->reply->streams && x->finished) return ANSWER;
+    x->suspended = true;
+    MHD_suspend_connection(x->connection);
+    return SLEEP;
+}
+
+/* Without the lock, since the library has locks of its own around a response and its reader. */
+static enum MHD_Result act(visit *v, turn what)
 {
     tsr_exchange *x = v->exchange;
-    *ready = true;
-    if (x->gone) return MHD_NO;
-    if (x->failure.http) {
-        tsr_refusal why = x->failure;
+    tsr_refusal why;
+    switch (what) {
+    case SLEEP:
+        return MHD_YES;
+    case REFUSE:
+        why = x->failure;
         return refuse(v, &why, NULL);
-    }
-    if (x->reply->streams && x->accepted) return begin_stream(v);
-    *ready = !x->reply->streams && x->finished;
-    if (!*ready) return MHD_YES;
-    if (tsr_text_init(&x->out, TSR_TEXT_NO_CAP) != TSR_OK || x->reply->whole(x, &x->out) != TSR_OK)
+    case BEGIN_STREAM:
+        return begin_stream(v);
+    case ANSWER:
+        if (tsr_text_init(&x->out, TSR_TEXT_NO_CAP) != TSR_OK || x->reply->whole(x, &x->out) != TSR_OK)
+            return MHD_NO;
+        return answer_text(v, 200, x->reply->content_type, &x->out);
+    default:
         return MHD_NO;
-    return answer_text(v, 200, x->reply->content_type, &x->out);
+    }
 }
 
 static enum MHD_Result answer_or_sleep(visit *v)
 {
-    bool ready;
-    tsr_exchange *x = v->exchange;
-    pthread_mutex_lock(&x->lock);
-    enum MHD_Result result = answer(v, &ready);
-    if (!ready) {
-        x->suspended = true;
-        MHD_suspend_connection(x->connection);
-    }
-    pthread_mutex_unlock(&x->lock);
-    return result;
+    pthread_mutex_lock(&v->exchange->lock);
+    turn what = decide(v->exchange);
+    pthread_mutex_unlock(&v->exchange->lock);
+    return act(v, what);
 }
 
 /* --- Requests --- */
@@ -198,7 +216,7 @@ static enum MHD_Result admit(visit *v)
 {
     tsr_refusal why;
     tsr_exchange *x = v->exchange;
-    bool ready;
+    turn what = SLEEP;
     v->admitted = true;
     tsr_watch_busy(v->server->watch, x->client, true);
     tsr_status s = tsr_admit(v->server, x, v->route->api, &why);
@@ -207,13 +225,9 @@ static enum MHD_Result admit(visit *v)
     /* Under the lock, so that the leader does not wake what does not sleep yet. */
     pthread_mutex_lock(&x->lock);
     s = tsr_desk_hand_over(&v->server->desk, x, &why);
-    enum MHD_Result result = s == TSR_OK ? answer(v, &ready) : refuse(v, &why, NULL);
-    if (s == TSR_OK && !ready) {
-        x->suspended = true;
-        MHD_suspend_connection(x->connection);
-    }
+    if (s == TSR_OK) what = decide(x);
     pthread_mutex_unlock(&x->lock);
-    return result;
+    return s == TSR_OK ? act(v, what) : refuse(v, &why, NULL);
 }
 
 static const char *header(visit *v, const char *name)

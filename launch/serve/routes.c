@@ -63,7 +63,19 @@ static int get_models(tsr_server *server, tsr_text *out, const char **content_ty
     return s == TSR_OK ? 200 : 0;
 }
 
+/* page.html, made C by cmake/embed.cmake */
+extern const unsigned char tsr_page[];
+extern const unsigned long tsr_page_bytes;
+
+static int get_page(tsr_server *server, tsr_text *out, const char **content_type)
+{
+    (void)server;
+    *content_type = "text/html; charset=utf-8";
+    return tsr_text_append(out, (const char *)tsr_page, (int64_t)tsr_page_bytes) == TSR_OK ? 200 : 0;
+}
+
 static const tsr_route routes[] = {
+    {"GET", "/", true, 0, get_page},
     {"GET", "/ping", true, 0, get_ping},
     {"GET", "/health", true, 0, get_health},
     {"GET", "/metrics", false, 0, get_metrics},

@@ -4,7 +4,7 @@ import json
 import unittest
 
 from server import JSON, Server, at_once, parse_events
-from support import SHAKESPEARE, Case, TempFolder, main, needs_ranks
+from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks
 
 PROMPTS = ["ROMEO:", "JULIET:\nO", "First Citizen:\nBefore we proceed any further, hear me speak.\n", "The",
            "KING RICHARD III:\nNow is the winter of", "\n\n", "é ü 語"]
@@ -39,6 +39,13 @@ class Shapes(Served):
         self.assertEqual(models["object"], "list")
         self.assertEqual([(m["id"], m["object"], m["max_model_len"]) for m in models["data"]],
                          [("shakespeare", "model", 1024)])
+
+    def test_page(self):
+        status, headers, data = self.server.get("/")
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        self.assertEqual(data, (ROOT / "launch" / "serve" / "page.html").read_bytes())
+        self.assertIn("connect-src 'self'", headers["Content-Security-Policy"])
+        self.assertNotRegex(data.decode(), r"(?i)(src|href)=|https?:")  # nothing from elsewhere
 
     def test_completion(self):
         answer = self.server.complete(prompt="ROMEO:", max_tokens=12, model="shakespeare", user="somebody", logprobs=None)
