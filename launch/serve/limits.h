@@ -4,8 +4,8 @@
 
 enum {
     TSR_SERVE_HEADER_BYTES = 32 << 10, /* memory of a connection: request line, headers, buffers */
-    TSR_SERVE_IDLE_SECONDS = 30,       /* without a byte from or to the client */
     TSR_SERVE_REQUEST_SECONDS = 60,    /* from a connection's being free to the last byte of its request */
+    TSR_SERVE_CROWDED_SECONDS = 2,     /* the same where nine in ten connections are taken */
     TSR_SERVE_BODIES = 4,              /* bodies of the largest size that may be in memory at once, */
     TSR_SERVE_BODY_BYTES = 1 << 28,    /* or so many bytes of bodies, if that is more */
     TSR_SERVE_CHAT_BYTES = 8 << 20,    /* of a prompt that a chat template makes */

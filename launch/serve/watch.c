@@ -3,7 +3,8 @@
  *
  * The HTTP library ends connections that are idle. One that sends a byte now and then is never idle: it is ended here,
  * TSR_SERVE_REQUEST_SECONDS after the connection began or the answer before had gone out. So is one that was closed in
- * the middle of a request: the library may miss that, and would wait for the rest.
+ * the middle of a request: the library may miss that, and would wait for the rest. Where nearly all connections are taken,
+ * those without a request have TSR_SERVE_CROWDED_SECONDS, so that others get in.
  */
 #include "base/log.h"
 #include "base/memory.h"
@@ -24,6 +25,7 @@ typedef struct tsr_watch {
     pthread_t thread;
     pthread_mutex_t lock;
     tsr_client clients; /* a ring; this one is no client */
+    int n_clients;
     sem_t end;
 } tsr_watch;
 
@@ -38,6 +40,7 @@ tsr_client *tsr_watch_add(tsr_watch *w, int socket)
     c->next = &w->clients;
     c->previous = w->clients.previous;
     c->previous->next = c->next->previous = c;
+    w->n_clients++;
     pthread_mutex_unlock(&w->lock);
     return c;
 }
@@ -48,6 +51,7 @@ void tsr_watch_remove(tsr_watch *w, tsr_client *c)
     pthread_mutex_lock(&w->lock);
     c->previous->next = c->next;
     c->next->previous = c->previous;
+    w->n_clients--;
     pthread_mutex_unlock(&w->lock);
     tsr_free(c);
 }
@@ -71,10 +75,12 @@ static void end_slow_clients(tsr_watch *w)
 {
     double now = tsr_now();
     pthread_mutex_lock(&w->lock);
+    bool crowded = w->n_clients > w->server->settings.max_connections / 10 * 9;
+    double most = crowded ? TSR_SERVE_CROWDED_SECONDS : TSR_SERVE_REQUEST_SECONDS;
     for (tsr_client *c = w->clients.next; c != &w->clients; c = c->next) {
         double waited = c->since > 0 ? now - c->since : 0;
         bool closed = waited > 1 && has_closed(c);
-        if (!closed && waited < TSR_SERVE_REQUEST_SECONDS) continue;
+        if (!closed && waited < most) continue;
         shutdown(c->socket, SHUT_RDWR);
         c->since = now;
     }

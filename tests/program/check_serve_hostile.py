@@ -248,6 +248,17 @@ class Leaving(One):
         for s in held:
             s.close()
 
+    def test_crowds(self):
+        """Connections that ask for nothing do not keep others out for long."""
+        server = Server(SHAKESPEARE, "--max-connections", 40)
+        crowd = [socket.create_connection(("127.0.0.1", server.port), 30) for _ in range(70)]
+        began = time.monotonic()
+        self.assertEqual(server.get("/health")[0], 200)
+        self.assertLess(time.monotonic() - began, 45 * support.SLOWNESS)
+        for s in crowd:
+            s.close()
+        self.assertEqual(server.end(), 0)
+
     def test_half_bodies(self):
         for _ in range(50):
             with socket.create_connection(("127.0.0.1", self.server.port), 30) as s:
