@@ -296,44 +296,49 @@ class Ends(Case):
     """What was accepted is answered or gets a clear error, whenever the end comes."""
 
     def under_load(self, ranks, number, wait, *options):
-        """(exit code, statuses) of a server that gets the signal while requests come."""
+        """(exit code, answers, seconds to the end) of a server that gets the signal while 12 clients ask and ask."""
         server = Server(SHAKESPEARE, "--max-sequences", 4, *options, ranks=ranks)
         answers = []
 
-        def ask(i):
-            try:
-                body = {**LONG, "max_tokens": 200, "stream": i % 2 == 1}
-                got, _, data = server.ask("POST", COMPLETIONS, json.dumps(body).encode(), JSON)
-                whole = data.rstrip().endswith(b"[DONE]") if i % 2 else b'"usage"' in data
-                answers.append((got, whole, b'"error"' in data))
-            except (OSError, http.client.HTTPException) as error:
-                answers.append((0, False, type(error).__name__))
+        def ask(stream):
+            body = json.dumps({**LONG, "max_tokens": 80, "stream": stream}).encode()
+            status = 200
+            while status == 200:
+                try:
+                    status, _, data = server.ask("POST", COMPLETIONS, body, JSON)
+                    whole = data.rstrip().endswith(b"[DONE]") if stream else b'"usage"' in data
+                    answers.append((status, whole, b'"error"' in data))
+                except (OSError, http.client.HTTPException) as error:
+                    status = type(error).__name__
+                    answers.append((status, False, False))
 
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
             for i in range(12):
-                pool.submit(ask, i)
+                pool.submit(ask, i % 2 == 1)
             time.sleep(wait)
             began = time.monotonic()
             code = server.stop(number)
-        return code, answers, time.monotonic() - began, server
+        return code, answers, time.monotonic() - began
 
     def check_drained(self, code, answers):
+        """Every answer is whole, a clear error, or a connection that came when the server had gone."""
         self.assertEqual(code, 0)
-        self.assertEqual(len(answers), 12)
-        for status, whole, error in answers:
-            # Connections that come when the server has gone are refused by the system.
-            self.assertTrue((status == 200 and whole and not error) or (status == 503 and error is True) or status == 0,
-                            answers)
+        for answer in answers:
+            self.assertIn(answer, ((200, True, False), (503, False, True), ("ConnectionRefusedError", False, False),
+                                   ("ConnectionResetError", False, False), ("RemoteDisconnected", False, False)))
+        lost = sum(answer[0] not in (200, 503) for answer in answers)
+        self.assertLessEqual(lost, 12)
+        self.assertGreater(len(answers), 11)
 
     def test_drain(self):
         for wait in (0.02, 0.3, 0.6):
-            code, answers, _, _ = self.under_load(0, signal.SIGTERM, wait)
+            code, answers, _ = self.under_load(0, signal.SIGTERM, wait)
             self.check_drained(code, answers)
         self.assertTrue(any(status == 200 for status, _, _ in answers))
 
     @needs_ranks
     def test_drain_on_two_ranks(self):
-        code, answers, _, _ = self.under_load(2, signal.SIGUSR1, 0.4)
+        code, answers, _ = self.under_load(2, signal.SIGUSR1, 0.4)
         self.check_drained(code, answers)
         self.assertTrue(any(status == 200 for status, _, _ in answers))
 
@@ -368,9 +373,8 @@ class Ends(Case):
         status, answer = server.post(COMPLETIONS, {**LONG, "n": 8, "prompt": ["The"] * 8})
         self.assertEqual((status, answer["error"]["type"]), (504, "timeout_error"))
         self.assertEqual(server.end(), 0)
-        code, answers, seconds, _ = self.under_load(0, signal.SIGTERM, 0.3, "--drain-timeout", 0.05)
+        code, _, seconds = self.under_load(0, signal.SIGTERM, 0.3, "--drain-timeout", 0.05)
         self.assertIn(code, (0, 5))
-        self.assertEqual(len(answers), 12)
         self.assertLess(seconds, 10 * support.SLOWNESS)
 
     @needs_ranks

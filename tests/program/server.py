@@ -1,4 +1,5 @@
 """server.py: a running `tessera serve`, and clients of it: what the tests of the server share."""
+import atexit
 import http.client
 import json
 import os
@@ -19,12 +20,17 @@ class Server:
     def __init__(self, model, *options, ranks=0, env=None):
         self.ranks = ranks
         self.process = support.start("serve", "--model", model, "--port", 0, *options, ranks=ranks, env=env)
+        atexit.register(self._kill)  # whatever a test does
         self.lines = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.port = int(self.wait_for(r"listening on http://.*:(\d+)").group(1))
         self.wait_for(r": ready: ")
+
+    def _kill(self):
+        if self.process.returncode is None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _read(self):
         for line in self.process.stderr:
