@@ -105,7 +105,7 @@ static bool fill(tsr_exchange *x)
     tsr_text_clear(&x->out);
     x->out_sent = 0;
     if (reply->pieces(x, &x->out) != TSR_OK) return false;
-    if (x->failure.http && reply->failure(&x->failure, &x->out) != TSR_OK) return false;
+    if (x->finished && x->failure.http && reply->failure(&x->failure, &x->out) != TSR_OK) return false;
     x->stream_ended = x->finished;
     if (x->out.length == 0 && x->stirred && reply->sign_of_life && reply->sign_of_life(&x->out) != TSR_OK)
         return false;
@@ -256,11 +256,23 @@ static tsr_status check_body(visit *v, tsr_refusal *why)
     return tsr_admit_any(v->server, why);
 }
 
+/* /predictions/MODEL and /models/MODEL/invoke are further names of /invocations. */
+static const char *canonical(const char *path, const char *model)
+{
+    static const char predictions[] = "/predictions/", models[] = "/models/";
+    size_t n = strlen(model), a = sizeof predictions - 1, b = sizeof models - 1;
+    if (strncmp(path, predictions, a) == 0 && strcmp(path + a, model) == 0) return "/invocations";
+    if (strncmp(path, models, b) == 0 && strncmp(path + b, model, n) == 0 &&
+        strcmp(path + b + n, "/invoke") == 0)
+        return "/invocations";
+    return path;
+}
+
 /* What the headers alone decide. */
 static tsr_status check_headers(visit *v, const char *path, tsr_refusal *why, const char **allow)
 {
     const char *key = v->server->settings.api_key;
-    v->route = tsr_route_find(v->method, path, allow);
+    v->route = tsr_route_find(v->method, canonical(path, v->server->settings.model), allow);
     v->exchange->route = v->route ? v->route->path : "none";
     bool open = v->route && v->route->open;
     if (key[0] && !open && !tsr_admit_key(key, header(v, "Authorization")))

@@ -243,6 +243,7 @@ static void hand_out(leader *l)
             x->latest = now;
         }
         bool ended = x->n_done == x->n_jobs || x->failure.http;
+        x->finished = ended; /* at once with the last token: a stream ends once */
         if (!ended && any && x->reply->streams) tsr_exchange_wake(x);
         pthread_mutex_unlock(&x->lock);
         if (ended) end_exchange(l, i, NULL);

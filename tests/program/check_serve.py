@@ -3,6 +3,7 @@
 import json
 import unittest
 
+import support
 from server import JSON, Server, at_once, parse_events
 from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks
 
@@ -168,7 +169,10 @@ class Shapes(Served):
         plain = self.server.complete(prompt="ROMEO:", max_tokens=30)["choices"][0]["text"]
         given = {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 30}}
         self.assertEqual(self.server.post("/invocations", given), (200, {"generated_text": plain}))
-        self.assertEqual(self.server.post("/invocations", {"inputs": "ROMEO:"}), (200, {"generated_text": plain}))
+        for path in ("/invocations", "/predictions/shakespeare", "/models/shakespeare/invoke"):
+            self.assertEqual(self.server.post(path, {"inputs": "ROMEO:"}), (200, {"generated_text": plain}))
+        for path in ("/predictions/", "/predictions/other", "/models/other/invoke", "/models/shakespeare"):
+            self.assertEqual(self.server.post(path, {"inputs": "ROMEO:"})[0], 404)
         self.assertEqual(self.server.post("/invocations", {"inputs": ["ROMEO:"] * 2}), (200, [{"generated_text": plain}] * 2))
         given["parameters"]["return_full_text"] = True
         self.assertEqual(self.server.post("/invocations", given), (200, {"generated_text": "ROMEO:" + plain}))
@@ -269,11 +273,12 @@ class Together(Served):
         return ["".join(event["choices"][0]["text"] for event in self.server.events(body))]
 
     def test_many_at_once(self):
-        alone = [self.texts(body) for body in self.bodies]
-        self.assertGreater(len({text for text, in alone}), len(PROMPTS))
-        together = at_once([lambda b=body: self.texts(b) for body in self.bodies])
+        bodies = self.bodies[::3] if support.SANITIZED else self.bodies
+        alone = [self.texts(body) for body in bodies]
+        self.assertGreater(len({text for text, in alone}), 5)
+        together = at_once([lambda b=body: self.texts(b) for body in bodies])
         self.assertEqual(together, alone)
-        together = at_once([lambda b=body: self.streamed(b) for body in self.bodies])
+        together = at_once([lambda b=body: self.streamed(b) for body in bodies])
         self.assertEqual(together, alone)
         self.assertFalse(any(self.server.wait_idle().values()))
 
