@@ -174,18 +174,68 @@ __device__ __forceinline__ const float4 *of_block(const plan &d, const float4 *s
     return sums;
 }
 
+/* Which unit and tile of a round falls to a warp: at most one. */
+template <int TILES> struct share {
+    int unit, tile; /* unit: of the round; ROUND or more: none */
+    __device__ __forceinline__ explicit share(const plan &d)
+    {
+        static_assert(ROUND * TILES <= WARPS, "a round is more than a turn of the warps");
+        int i = threadIdx.x / TSR_WARP * d.splits + blockIdx.x % d.splits;
+        unit = i / TILES;
+        tile = i % TILES;
+    }
+};
+
+/* The two rows of W of a unit whose sums a lane finishes, as outputs. */
+template <bool gated> struct unit_rows {
+    int64_t first, second;
+    bool inside, both;
+    __device__ __forceinline__ unit_rows(const tsr_weight_product &p, int unit)
+    {
+        first = (int64_t)unit * (gated ? UNIT / 2 : UNIT) + threadIdx.x % TSR_WARP / 4;
+        second = gated ? p.n + first : first + UNIT / 2;
+        inside = first < p.n;
+        both = inside && (gated || second < p.n);
+    }
+    __device__ __forceinline__ float2 bias(const tsr_weight_product &p) const
+    {
+        return make_float2(p.bias && inside ? p.bias[first] : 0, p.bias && both ? p.bias[second] : 0);
+    }
+};
+
+/* The bias of what a lane finishes in a pass, asked for long before it is added: its way from memory would be seen. With
+ * two tiles the registers for it are wanted for sums: then it is brought to the L2 cache alone. */
+template <bool gated, int TILES> struct pass_bias {
+    static constexpr bool kept = TILES == 1;
+    float2 value[kept ? UNITS / ROUND : 1];
+    __device__ __forceinline__ void ask(const plan &d, int first, int count)
+    {
+        if constexpr (kept) {
+            const share<TILES> own(d);
+#pragma unroll
+            for (int round = 0; round < UNITS / ROUND; round++) {
+                const int unit = round * ROUND + own.unit;
+                value[round] = own.unit < ROUND && unit < count ? unit_rows<gated>(d.p, first + unit).bias(d.p) : float2{};
+            }
+        } else if (!gated && d.p.bias && (int)threadIdx.x < count) {
+            const float *at = d.p.bias + (first + (int)threadIdx.x) * UNIT; /* a unit's lie in one line or two */
+            if (at < d.p.bias + d.p.n) asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+        }
+    }
+};
+
 /* The outputs of one unit and tile, whose sums of all warps of the cluster are added up in their order. */
 template <typename T, bool gated, int TILES>
-__device__ __forceinline__ void finish_tile(const plan &d, const float4 *sums, int unit, int tile)
+__device__ __forceinline__ void finish_tile(const plan &d, const float4 *sums, int unit, int tile,
+                                            const pass_bias<gated, TILES> &asked, int round)
 {
     const tsr_weight_product &p = d.p;
-    const int lane = threadIdx.x % TSR_WARP, g = lane / 4, t = lane % 4;
+    const int lane = threadIdx.x % TSR_WARP, t = lane % 4;
     const bool wide = p.out_dtype == TSR_F32;
-    const int64_t n = (int64_t)unit * (gated ? UNIT / 2 : UNIT) + g, second = gated ? p.n + n : n + UNIT / 2;
-    if (n >= p.n) return;
-    const bool both = gated || second < p.n;
-    const float bias = p.bias ? p.bias[n] : 0, bias2 = p.bias && both ? p.bias[second] : 0;
-    float4 total = {bias, bias, bias2, bias2};
+    const unit_rows<gated> rows(p, unit);
+    if (!rows.inside) return;
+    const float2 bias = asked.kept ? asked.value[asked.kept ? round : 0] : rows.bias(p);
+    float4 total = {bias.x, bias.x, bias.y, bias.y};
     for (int split = 0; split < d.splits; split++) {
         const float4 *from = of_block(d, sums, split) + lane;
 #pragma unroll
@@ -200,10 +250,10 @@ __device__ __forceinline__ void finish_tile(const plan &d, const float4 *sums, i
         const int row = tile * TILE + 2 * t + i;
         if (row >= p.rows) continue;
         if constexpr (gated) {
-            tsr_store_as<T>(p.out, wide, row * p.out_ld + n, tsr_activate(p.activation, low[i]) * high[i]);
+            tsr_store_as<T>(p.out, wide, row * p.out_ld + rows.first, tsr_activate(p.activation, low[i]) * high[i]);
         } else {
-            tsr_store_as<T>(p.out, wide, row * p.out_ld + n, low[i]);
-            if (both) tsr_store_as<T>(p.out, wide, row * p.out_ld + second, high[i]);
+            tsr_store_as<T>(p.out, wide, row * p.out_ld + rows.first, low[i]);
+            if (rows.both) tsr_store_as<T>(p.out, wide, row * p.out_ld + rows.second, high[i]);
         }
     }
 }
@@ -211,7 +261,7 @@ __device__ __forceinline__ void finish_tile(const plan &d, const float4 *sums, i
 /* Rounds of ROUND units: all warps of the cluster lay down their sums, then share the units and tiles among them. */
 template <typename T, bool gated, int TILES>
 __device__ __forceinline__ void finish_pass(const plan &d, float (&sum)[UNITS][TILES][4],
-                                            float4 *sums, int first, int count)
+                                            const pass_bias<gated, TILES> &bias, float4 *sums, int first, int count)
 {
     const int warp = threadIdx.x / TSR_WARP, lane = threadIdx.x % TSR_WARP, rank = blockIdx.x % d.splits;
 #pragma unroll
@@ -227,7 +277,8 @@ __device__ __forceinline__ void finish_pass(const plan &d, float (&sum)[UNITS][T
         for (int i = warp * d.splits + rank; i < ROUND * TILES; i += WARPS * d.splits) {
             int r = i / TILES, tile = i % TILES;
             if (u + r < count)
-                finish_tile<T, gated, TILES>(d, sums + r * sums_of_unit<TILES> + tile * TSR_WARP, first + u + r, tile);
+                finish_tile<T, gated, TILES>(d, sums + r * sums_of_unit<TILES> + tile * TSR_WARP, first + u + r, tile,
+                                             bias, u / ROUND);
         }
         meet(d);
     }
@@ -249,6 +300,8 @@ __global__ void __launch_bounds__(THREADS, 1) stream_product(const __grid_consta
     if (until_release <= 0) tsr_grid_release();
 #pragma unroll 1
     for (int s = 0; s < STAGES; s++) next.template issue<T>(ring + s * STAGE);
+    pass_bias<gated, TILES> bias;
+    bias.ask(d, all.begin, bias.kept ? min(all.each, all.end - all.begin) : all.end - all.begin);
     tsr_grid_wait();
     int slot = 0;
     for (int first = all.begin; first < all.end; first += all.each) {
@@ -271,7 +324,8 @@ __global__ void __launch_bounds__(THREADS, 1) stream_product(const __grid_consta
                 if (--until_release == 0) tsr_grid_release();
             }
         }
-        finish_pass<T, gated, TILES>(d, sum, sums, first, count);
+        finish_pass<T, gated, TILES>(d, sum, bias, sums, first, count);
+        if constexpr (bias.kept) bias.ask(d, first + all.each, min(all.each, all.end - first - all.each));
     }
 }
 
