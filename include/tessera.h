@@ -135,11 +135,14 @@ typedef struct tsr_request_options {
     void *user;
     bool classify; /* of models that classify, and of no others: labels instead of tokens; of the fields above
                       prompt and ids alone matter */
+    int64_t
+        alternatives; /* how many best tokens to list beside each new token and, with score, each token of the
+                             prompt, 0 .. 1000 */
 } tsr_request_options;
 #define TSR_REQUEST_OPTIONS_INIT                                                                             \
     {                                                                                                        \
         sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, -1, -1, -1, -1, -1, -1, 0, NULL, 0, false,       \
-            false, false, 0, NULL, NULL, false                                                               \
+            false, false, 0, NULL, NULL, false, 0                                                            \
     }
 
 /* Rank 0. Refuses at once what can never run (too long, out of range): the line says why. *id may be NULL. */
@@ -152,6 +155,11 @@ tsr_status tsr_engine_step(tsr_engine *engine, bool *more);
 tsr_status tsr_engine_run(tsr_engine *engine);
 /* May be called from a signal handler. */
 void tsr_engine_request_stop(void);
+
+typedef struct tsr_token_logprob {
+    int32_t id; /* -1: there was no further token */
+    float logprob;
+} tsr_token_logprob;
 
 typedef struct tsr_result {
     tsr_finish finish;
@@ -173,6 +181,12 @@ typedef struct tsr_result {
      * Scores are the softmax of the logits or, by the model's problem_type, their sigmoids or the logits themselves. */
     const float *logits, *scores; /* [n_label_rows][labels] */
     int64_t n_label_rows;
+    const tsr_token_logprob
+        *alternatives; /* [n_ids][as many as were asked for] best first; NULL if none were */
+    const tsr_token_logprob
+        *prompt_alternatives; /* [n_prompt][the same], those of token 0 nothing; of a prompt that is
+                                                     scored, once it has been */
+    bool waiting;             /* for room; no token has been read */
 } tsr_result;
 
 /* Rank 0. Of a finished or running request; valid until tsr_engine_release. */

@@ -15,11 +15,18 @@ static bool is_truth(tsr_option_kind kind)
     return kind == TSR_OPTION_FLAG || kind == TSR_OPTION_BOOL;
 }
 
+/* A key is not for screens and logs. */
+static bool is_hidden(const tsr_options *o, tsr_option_id id)
+{
+    return id == TSR_OPT_API_KEY && o->text[id] && o->text[id][0];
+}
+
 /* The value as JSON: null where there is none. */
 static tsr_status put_value(const tsr_options *o, tsr_option_id id, tsr_text *out)
 {
     tsr_option_kind kind = tsr_option_row_of(id)->kind;
     tsr_text value;
+    if (is_hidden(o, id)) return tsr_text_puts(out, "\"hidden\"");
     if (is_number(kind) || is_truth(kind)) return tsr_option_print(o, id, out);
     if ((kind == TSR_OPTION_TEXT || kind == TSR_OPTION_CHOICE) && !o->text[id])
         return tsr_text_puts(out, "null");
@@ -50,7 +57,9 @@ static tsr_status put_plain_row(const tsr_options *o, tsr_option_id id, tsr_text
     tsr_status s = tsr_option_print(o, id, &value);
     if (s == TSR_OK)
         s = tsr_text_format(out, "%-24s %-24s %s\n", tsr_option_row_of(id)->name,
-                            value.length ? value.data : "-",
+                            is_hidden(o, id) ? "hidden"
+                            : value.length   ? value.data
+                                             : "-",
                             o->place[id] ? o->place[id] : tsr_option_origin_name(o->origin[id]));
     tsr_text_free(&value);
     return s;

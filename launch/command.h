@@ -18,6 +18,7 @@
 #define TSR_COMMAND_TABLE(X)                                                                                 \
     X(GENERATE, generate, "continue prompts, as many at once as fit")                                        \
     X(SCORE, score, "log-probability of each token of a text, and the best next tokens")                     \
+    X(SERVE, serve, "the model behind HTTP: the routes of OpenAI's and LMI's clients")                       \
     X(CLASSIFY, classify, "labels of texts, or of their tokens, by models that have a head for it")          \
     X(TOKENIZE, tokenize, "text to ids, or ids to text")                                                     \
     X(PLAN, plan, "how a model would be spread over N ranks")                                                \

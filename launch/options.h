@@ -43,7 +43,7 @@ enum {
     TSR_CMD_CACHE = 128,
     TSR_CMD_CLASSIFY = 256,
     TSR_CMD_CONFIG = 1 << 16, /* takes every option that can be configured */
-    TSR_CMD_SERVE = 1 << 17,  /* no command yet: what a server will take, checked and shown by `config` */
+    TSR_CMD_SERVE = 1 << 17,
     TSR_CMD_RUNS = TSR_CMD_GENERATE | TSR_CMD_SCORE | TSR_CMD_BENCH | TSR_CMD_CLASSIFY |
                    TSR_CMD_SERVE,                       /* those that run a model */
     TSR_CMD_ARGUMENT = TSR_CMD_INSPECT | TSR_CMD_CACHE, /* those that take one argument without a name */
@@ -171,8 +171,22 @@ enum {
       "the form of what a layer returns in Python: accepted, without a meaning here")                        \
     X(TRUST_REMOTE_CODE, "trust-remote-code", BOOL, "false", 0, 0, "", TSR_CMD_RUNS | TSR_CMD_TOKENIZE,      \
       "accepted; no code that comes with a model is ever executed")                                          \
+    X(HOST, "host", TEXT, "127.0.0.1", 0, 0, "ADDRESS", TSR_CMD_SERVE, "address to listen on")               \
+    X(PORT, "port", INT, "8080", 0, 65535, "N", TSR_CMD_SERVE, "port to listen on; 0: any that is free")     \
+    X(API_KEY, "api-key", TEXT, "", 0, 0, "KEY", TSR_CMD_SERVE,                                              \
+      "key that every request must carry, but for /ping, /health and /; better in the environment, where "   \
+      "others do not see it")                                                                                \
+    X(SERVED_MODEL_NAME, "served-model-name", TEXT, "", 0, 0, "NAME", TSR_CMD_SERVE,                         \
+      "name of the model for clients; default: that of its folder")                                          \
+    X(MAX_CONNECTIONS, "max-connections", INT, "1024", 1, 1e6, "N", TSR_CMD_SERVE,                           \
+      "connections open at once; more wait")                                                                 \
+    X(REQUEST_TIMEOUT, "request-timeout", REAL, "0", 0, 86400, "S", TSR_CMD_SERVE,                           \
+      "seconds a request may take in all; 0: any")                                                           \
+    X(DRAIN_TIMEOUT, "drain-timeout", REAL, "30", 0, 86400, "S", TSR_CMD_SERVE,                              \
+      "seconds that requests have to end after the first signal")                                            \
     X(OUTPUT_FORMATTER, "output-formatter", CHOICE, "json", 0, 0,                                            \
-      "json|jsonlines|json_chat|jsonlines_chat|none", TSR_CMD_SERVE, "form of the answers of /invocations")  \
+      "json|jsonlines|sse|json_chat|jsonlines_chat|none", TSR_CMD_SERVE,                                     \
+      "form of the answers of /invocations where a request does not say")                                    \
     X(ENABLE_STREAMING, "enable-streaming", CHOICE, "false", 0, 0, "false|true|huggingface", TSR_CMD_SERVE,  \
       "answer in pieces where a request does not say")                                                       \
     X(JOB_QUEUE_SIZE, "job-queue-size", INT, "1000", 1, 1e6, "N", TSR_CMD_SERVE,                             \
@@ -180,8 +194,8 @@ enum {
     X(MAX_BATCH_DELAY, "max-batch-delay", INT, "100", 0, 6e5, "MS", TSR_CMD_SERVE,                           \
       "how long --rolling-batch disable waits for --batch-size requests, in milliseconds")                   \
     X(CHUNKED_READ_TIMEOUT, "chunked-read-timeout", INT, "60", 1, 86400, "S", TSR_CMD_SERVE,                 \
-      "most seconds between two pieces of an answer")                                                        \
-    X(MAX_REQUEST_SIZE, "max-request-size", INT, "67108864", 1, 1e9, "N", TSR_CMD_SERVE,                     \
+      "most seconds that a client may be silent, or take no piece of its answer")                            \
+    X(MAX_REQUEST_SIZE, "max-request-size", INT, "2097152", 1, 1e9, "N", TSR_CMD_SERVE,                      \
       "most bytes of a request")                                                                             \
     X(MODEL_LOADING_TIMEOUT, "model-loading-timeout", INT, "240", 1, 86400, "S", TSR_CMD_SERVE,              \
       "most seconds that loading may take")                                                                  \

@@ -535,3 +535,16 @@ const tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *e)
 {
     return e->tokenizer;
 }
+
+tsr_engine_counts tsr_engine_get_counts(const tsr_engine *e)
+{
+    tsr_scheduler_counts c;
+    tsr_scheduler_get_counts(e->scheduler, &c);
+    return (tsr_engine_counts){.waiting = c.waiting,
+                               .running = c.running,
+                               .pages_total = c.pages_total,
+                               .pages_used = c.pages_used,
+                               .steps = c.steps,
+                               .prompt_tokens = c.prompt_tokens,
+                               .generated_tokens = c.generated_tokens};
+}

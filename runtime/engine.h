@@ -23,6 +23,14 @@ tsr_pool *tsr_engine_pool(const tsr_engine *engine);
 const tsr_executor *tsr_engine_executor(const tsr_engine *engine);
 const struct tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *engine);
 
+/* Rank 0. Requests waiting and running, pages, and what was done since the engine was made. */
+typedef struct tsr_engine_counts {
+    int32_t waiting, running;
+    int32_t pages_total, pages_used; /* of keys and values */
+    int64_t steps, prompt_tokens, generated_tokens;
+} tsr_engine_counts;
+tsr_engine_counts tsr_engine_get_counts(const tsr_engine *engine);
+
 /* Seconds of this rank's host, added up over its steps. plan: deciding what comes next, telling the others, laying it
  * out. start: enqueueing on a GPU, or running on the CPUs. sample: choosing tokens where the executor does not. wait: for
  * a GPU. commit: what the results mean for the requests, text. */

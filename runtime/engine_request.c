@@ -89,7 +89,8 @@ static tsr_status generate_spec(const tsr_engine *e, const tsr_request_options *
     spec->mask_position = prefix.mask;
     spec->max_new_tokens = (int32_t)o->max_new_tokens;
     TSR_TRY(choose_sampling(e, o, spec->n_prompt, &spec->sampling));
-    spec->n_top = o->max_new_tokens == 0 ? (int32_t)o->top : 0;
+    spec->n_top = (int32_t)(o->max_new_tokens == 0 ? o->top : o->alternatives);
+    spec->n_prompt_top = o->score ? (int32_t)o->alternatives : 0;
     spec->prompt_logprobs = o->score;
     spec->eos_ids = e->generation.eos_ids;
     spec->n_eos = e->generation.n_eos;
@@ -107,6 +108,9 @@ static tsr_status make_request(tsr_engine *e, engine_request *r, const tsr_reque
                         INT32_MAX / 2, INT32_MAX / 2, (long long)n, (long long)o->max_new_tokens);
     if (o->top < 0 || o->top > TSR_MAX_TOP)
         return tsr_fail(TSR_ERR_USAGE, "top must lie in 0..%d, found %lld", TSR_MAX_TOP, (long long)o->top);
+    if (o->alternatives < 0 || o->alternatives > TSR_MAX_TOP)
+        return tsr_fail(TSR_ERR_USAGE, "alternatives must lie in 0..%d, found %lld", TSR_MAX_TOP,
+                        (long long)o->alternatives);
     spec.prompt = ids;
     spec.n_prompt = (int32_t)n;
     if (o->classify)
@@ -313,6 +317,9 @@ tsr_status tsr_engine_result(const tsr_engine *e, int64_t id, tsr_result *out)
                         .n_top = r->n_top,
                         .logits = q->outputs,
                         .scores = r->scores,
+                        .alternatives = q->top,
+                        .prompt_alternatives = q->prompt_top,
+                        .waiting = q->state == TSR_REQUEST_WAITING,
                         .n_label_rows = r->scores ? q->n_outputs : 0};
     out->first_token_seconds = r->first_token > 0 ? r->first_token - r->submitted : 0;
     out->seconds = r->ended > 0 ? r->ended - r->submitted : 0;

@@ -37,6 +37,7 @@
 
 #include "base/pool.h"
 #include "base/status.h"
+#include "tessera.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -92,11 +93,6 @@ typedef struct tsr_sample_row {
     const int32_t *banned; /* SAMPLE: [n_banned] ids that may not be chosen; may repeat themselves */
     int32_t n_banned;
 } tsr_sample_row;
-
-typedef struct tsr_token_logprob {
-    int32_t id;
-    float logprob;
-} tsr_token_logprob;
 
 typedef struct tsr_sample_result {
     int32_t id;                   /* SAMPLE: the token; SCORE: the target; TOP: -1. -1 if failed */

@@ -30,6 +30,7 @@ list_needs() {
     need build libutf8proc-dev "Unicode: normal forms, properties" pkg-config --exists libutf8proc
     need build libpcre2-dev "regular expressions of tokenizers" pkg-config --exists libpcre2-8
     need build libxxhash-dev "checksums" pkg-config --exists libxxhash
+    need build libmicrohttpd-dev "the HTTP server" pkg-config --exists libmicrohttpd
     need build libhdf5-dev "the files of the weight cache" has h5cc
     need test libcmocka-dev "unit tests" pkg-config --exists cmocka
     need test python3 "test scripts; its standard library alone" has python3

@@ -54,9 +54,10 @@ static const char head[] =
     "What LMI does otherwise: its file overrides its environment; names it does not know are ignored; "
     "`max_tokens` is 1024 where\n"
     "nobody says (here the model's own length), `max_rolling_batch_size` 32 (64), `predict_timeout` 120 "
-    "(60), and CUDA graphs\n"
-    "are off (on). `dtype` is the checkpoint's in both, whatever LMI's documents say.\n\n"
-    "There is no `tessera serve` yet: options of a server are checked and shown, and have no effect.\n\n"
+    "(60), `max_request_size`\n"
+    "64 MiB (2), and CUDA graphs are off (on). `dtype` is the checkpoint's in both, whatever LMI's documents "
+    "say.\n\n"
+    "[serving.md](serving.md) says what `tessera serve` makes of its options.\n\n"
     "## Options\n\n"
     "| option | further names | values | commands | what it does |\n"
     "| --- | --- | --- | --- | --- |\n";

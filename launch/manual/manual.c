@@ -71,7 +71,7 @@ tsr_status tsr_manual_takers(tsr_option_id id, tsr_text *out)
     for (int i = 0; i < N_COMMANDS; i++)
         if (taken & commands[i].bit && commands[i].bit != TSR_CMD_CONFIG)
             TSR_TRY(tsr_text_format(out, "%s%s", n++ ? ", " : "", commands[i].name));
-    return n == 0 ? tsr_text_puts(out, "a server (to come)") : TSR_OK;
+    return TSR_OK;
 }
 
 tsr_status tsr_manual_values(tsr_option_id id, tsr_text *out)

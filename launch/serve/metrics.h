@@ -1,0 +1,58 @@
+/* metrics.h: what the server counts, and its text for Prometheus. Thread-safe. */
+#ifndef TSR_LAUNCH_SERVE_METRICS_H
+#define TSR_LAUNCH_SERVE_METRICS_H
+
+#include "base/text.h"
+#include "runtime/engine.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { TSR_METRIC_BUCKETS = 16 };
+
+typedef struct tsr_histogram {
+    int64_t bucket[TSR_METRIC_BUCKETS + 1]; /* of each range; the last one: beyond all bounds */
+    double sum;
+} tsr_histogram;
+
+/* X(FIELD, "name", "help") */
+#define TSR_HISTOGRAM_TABLE(X)                                                                               \
+    X(queue, "request_queue_time_seconds",                                                                   \
+      "from a request's arrival to the end of the first step that reads it")                                 \
+    X(first_token, "time_to_first_token_seconds", "from a request's arrival to its first token")             \
+    X(between, "inter_token_latency_seconds", "between two tokens of an answer")                             \
+    X(whole, "e2e_request_latency_seconds", "from a request's arrival to its last token")                    \
+    X(step, "step_seconds", "of a step of the engine")
+
+enum { TSR_METRIC_ANSWERS = 128 };
+
+/* Answers of one route with one status. */
+typedef struct tsr_answer_count {
+    const char *route;
+    int status;
+    int64_t count;
+} tsr_answer_count;
+
+typedef struct tsr_metrics {
+    pthread_mutex_t lock;
+#define TSR_HISTOGRAM_FIELD(FIELD, name, help) tsr_histogram FIELD;
+    TSR_HISTOGRAM_TABLE(TSR_HISTOGRAM_FIELD)
+#undef TSR_HISTOGRAM_FIELD
+    int64_t finished[TSR_FINISH_ERROR + 1]; /* answers by how they ended */
+    tsr_answer_count answers[TSR_METRIC_ANSWERS];
+    int n_answers;
+    tsr_engine_counts engine; /* after the last step */
+} tsr_metrics;
+
+void tsr_metrics_init(tsr_metrics *m);
+void tsr_metrics_observe(tsr_metrics *m, tsr_histogram *h, double seconds);
+void tsr_metrics_finished(tsr_metrics *m, tsr_finish reason);
+void tsr_metrics_answered(tsr_metrics *m, const char *route, int status); /* `route` must stay */
+void tsr_metrics_engine(tsr_metrics *m, const tsr_engine_counts *counts);
+
+/* Appends everything in Prometheus' text format. ready: requests are taken. */
+tsr_status tsr_metrics_print(tsr_metrics *m, const char *model, const tsr_engine_info *info, bool ready,
+                             tsr_text *out);
+
+#endif

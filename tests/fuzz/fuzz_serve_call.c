@@ -1,0 +1,69 @@
+/* fuzz_serve_call.c: any bytes as the body of a request, of each interface: refused with a line, or what was read is
+ * within its limits. The first byte chooses the interface. */
+#include "base/utf8.h"
+#include "launch/serve/call.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void need(bool ok)
+{
+    if (!ok) abort();
+}
+
+static void check_refusal(const tsr_api_call *call, const tsr_refusal *why)
+{
+    tsr_text text;
+    need(why->http >= 400 && why->http < 504 && why->message[0]);
+    need(call->n_prompts == 0 && !call->model && !call->conversation && !call->conversation_text);
+    need(tsr_text_init(&text, 1 << 16) == TSR_OK);
+    need(tsr_refusal_print_openai(why, &text) == TSR_OK && tsr_refusal_print_lmi(why, &text) == TSR_OK);
+    need(tsr_utf8_valid(text.data, text.length));
+    tsr_text_free(&text);
+}
+
+static void check_prompts(const tsr_api_call *call)
+{
+    need((call->n_prompts > 0) == (call->api != TSR_API_CHAT) && call->n_prompts <= TSR_CALL_PROMPTS);
+    need((call->conversation_text != NULL) == (call->api == TSR_API_CHAT));
+    for (int64_t i = 0; i < call->n_prompts; i++) {
+        const tsr_prompt *p = &call->prompts[i];
+        need((p->text != NULL) != (p->ids != NULL));
+        need(!p->text || p->text[p->length] == '\0');
+        for (int64_t j = 0; j < p->n_ids; j++) need(p->ids[j] >= 0);
+    }
+}
+
+static void check_call(const tsr_api_call *call)
+{
+    check_prompts(call);
+    need(call->n >= 1 && call->n <= TSR_CALL_ANSWERS && call->n_stop <= TSR_CALL_STOPS);
+    for (int64_t i = 0; i < call->n_stop; i++)
+        need(*call->stop[i] && strlen(call->stop[i]) <= TSR_CALL_STOP_BYTES);
+    need(call->max_tokens >= -1 && call->max_tokens <= TSR_CALL_TOKENS && call->top_k <= TSR_CALL_TOKENS);
+    need(call->logprobs >= -1 && call->logprobs <= TSR_CALL_LOGPROBS && call->seed >= -1);
+    need(isfinite(call->temperature) && isfinite(call->top_p) && call->top_p != 0 && call->top_p <= 1);
+    need(call->conversation == NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const tsr_api apis[] = {TSR_API_COMPLETIONS, TSR_API_CHAT, TSR_API_INVOCATIONS};
+    tsr_api_call call;
+    tsr_refusal why = {0};
+    if (size == 0) return 0;
+    tsr_status s =
+        data[0] % 4 == 3
+            ? tsr_call_from_text((const char *)data + 1, (int64_t)size - 1, &call, &why)
+            : tsr_call_parse(apis[data[0] % 4], (const char *)data + 1, (int64_t)size - 1, &call, &why);
+    if (s != TSR_OK) {
+        check_refusal(&call, &why);
+        return 0;
+    }
+    check_call(&call);
+    tsr_call_free(&call);
+    return 0;
+}
