@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
 done
 [[ $ranks =~ ^[1-9][0-9]?$ && $ranks -le 64 ]] || fail "--ranks: expected 1 to 64, found \"$ranks\""
 
-say "==> 1/3 what building and running needs: a C compiler, CMake, Open MPI, jansson, utf8proc, PCRE2, xxHash, HDF5"
+say "==> 1/3 what building and running needs: a C compiler, CMake, Open MPI, jansson, utf8proc, PCRE2, xxHash, HDF5, libmicrohttpd"
 scripts/install-deps.sh "${install_options[@]}" build
 
 say "==> 2/3 building the program into build/"
