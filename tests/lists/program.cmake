@@ -64,4 +64,12 @@ if(TARGET tessera_program AND Python3_FOUND)
       set_tests_properties(oracle_bfloat16_n2 PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
     endif()
   endif()
+
+  # What depends on how files are read and jobs end, not on what a compiler makes of arithmetic: clang's leg leaves it out.
+  get_property(names DIRECTORY PROPERTY TESTS)
+  list(FILTER names INCLUDE REGEX
+       "^program_(hostile|forms|training|presharded|convert|megatron|cache|memory|jobs|serve_hostile)")
+  foreach(name IN LISTS names)
+    set_property(TEST ${name} APPEND PROPERTY LABELS files)
+  endforeach()
 endif()
