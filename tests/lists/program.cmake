@@ -52,14 +52,14 @@ if(TARGET tessera_program AND Python3_FOUND)
       add_program_test(program_megatron_n${ranks} program/check_megatron.py Layouts.test_at_${ranks}_ranks)
       set_tests_properties(program_forms_n${ranks} program_megatron_n${ranks}
                            PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
-      add_program_test(oracle_float32_n${ranks} oracle/check_generate.py --jobs 2 --launcher
+      add_program_test(oracle_float32_n${ranks} oracle/check_generate.py --jobs 4 --launcher
                        "${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks}")
       add_program_test(oracle_heads_n${ranks} oracle/check_heads.py --ranks ${ranks})
       set_tests_properties(oracle_float32_n${ranks} oracle_heads_n${ranks}
                            PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
     endforeach()
     if(2 IN_LIST TSR_TEST_RANK_COUNTS)
-      add_program_test(oracle_bfloat16_n2 oracle/check_generate.py --jobs 2 --dtype bfloat16 --launcher
+      add_program_test(oracle_bfloat16_n2 oracle/check_generate.py --jobs 4 --dtype bfloat16 --launcher
                        "${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 2")
       set_tests_properties(oracle_bfloat16_n2 PROPERTIES PROCESSORS 2 ENVIRONMENT "${ranks_environment}")
     endif()
@@ -71,5 +71,9 @@ if(TARGET tessera_program AND Python3_FOUND)
        "^program_(hostile|forms|training|presharded|convert|megatron|cache|memory|jobs|serve_hostile)")
   foreach(name IN LISTS names)
     set_property(TEST ${name} APPEND PROPERTY LABELS files)
+  endforeach()
+  # And what measures, or has processes killed, has nothing to show to sanitizers.
+  foreach(name program_jobs program_memory program_plan)
+    set_property(TEST ${name} APPEND PROPERTY LABELS unsanitized)
   endforeach()
 endif()
