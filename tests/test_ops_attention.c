@@ -431,6 +431,13 @@ static void test_prefixes(void **state)
     }
 }
 
+/* Under a sanitizer the longer texts, which take most of its time, are read in float16 alone. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 static void check_dtype(tsr_dtype dtype, size_t which_length)
 {
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
@@ -441,7 +448,7 @@ static void test_f32(void **state)
 {
     (void)state;
     check_dtype(TSR_F32, 0);
-    check_dtype(TSR_F32, 1);
+    if (!SANITIZED) check_dtype(TSR_F32, 1);
 }
 
 static void test_f16(void **state)
@@ -454,7 +461,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     check_dtype(TSR_BF16, 0);
-    check_dtype(TSR_BF16, 1);
+    if (!SANITIZED) check_dtype(TSR_BF16, 1);
 }
 
 static void test_long(void **state)
