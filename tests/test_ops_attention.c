@@ -274,6 +274,13 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
     return tokens;
 }
 
+/* Under a sanitizer fewer of the longer texts are read, which take most of the time. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 static const int32_t lengths[][SEQUENCES] = {{1, 40, 7}, {100, 1, 33}, {33, 64, 300}};
 /* how many tokens each sequence takes per step: at once; one by one; chunks that do not match pages */
 static const int32_t chunks[][SEQUENCES] = {{1000, 1000, 1000}, {1, 1, 1}, {17, 1, 33}, {3, 100, 1}};
@@ -403,8 +410,8 @@ static void test_biases(void **state)
         check_scene(&biased[i], TSR_F32, lengths[1]);
         check_scene(&biased[i], TSR_BF16, lengths[0]);
     }
-    check_scene(&biased[4], TSR_F32, lengths[2]);
-    check_scene(&biased[4], TSR_BF16, lengths[2]);
+    if (!SANITIZED) check_scene(&biased[4], TSR_F32, lengths[2]);
+    if (!SANITIZED) check_scene(&biased[4], TSR_BF16, lengths[2]);
     check_scene(&biased[0], TSR_F16, lengths[2]);
 }
 
@@ -417,7 +424,7 @@ static void test_prefixes(void **state)
                          prefixes[] = {33, 1, 70};
     model m[] = {MODEL(3, 3, 16, 16, 1, 0, 0, 0), MODEL(8, 2, 64, 64, 4, 0, 0, 0),
                  MODEL(5, 1, 33, 7, 5, 0, 0, 0)};
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 9; i += SANITIZED ? 2 : 1) {
         m[i % 3].prefix = prefixes[i / 3];
         scene s = make_scene(&m[i % 3], &(rotation){0}, dtypes[(i + i / 3) % 3], lengths[1 + i % 2]);
         FOR_EACH_SET (set)
@@ -430,13 +437,6 @@ static void test_prefixes(void **state)
         free_scene(&s);
     }
 }
-
-/* Under a sanitizer the longer texts, which take most of its time, are read in float16 alone. */
-#ifdef __SANITIZE_ADDRESS__
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
 
 static void check_dtype(tsr_dtype dtype, size_t which_length)
 {
