@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
+#include "support_memory.h"
+
 static char folder[ST_PATH];
 
 static int set_up(void **state)
@@ -401,21 +403,7 @@ static void running_out_of_memory_is_an_error_at_every_allocation(void **state)
     write_shards();
     st_write_text(folder, index_file,
                   MAP("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\",\"c\":\"two.safetensors\""));
-    int failures = 0;
-    for (int64_t n = 1;; n++) {
-        tsr_source *s;
-        tsr_memory_fail_after(n);
-        tsr_status status = tsr_source_open(folder, &s);
-        tsr_memory_fail_after(0);
-        if (status == TSR_OK) {
-            tsr_source_destroy(&s);
-            break;
-        }
-        if (status != TSR_ERR_MEMORY) fail_msg("allocation %lld: %s", (long long)n, tsr_error_text());
-        assert_null(s);
-        failures++;
-    }
-    assert_true(failures > 10);
+    assert_true(failures_of_opening(folder) > 10);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

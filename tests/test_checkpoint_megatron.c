@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "checkpoint/megatron.h"
+#include "support_memory.h"
 #include "support_safetensors.h"
 #include "support_zip.h"
 
@@ -138,21 +139,7 @@ static void out_of_memory(void **state)
 {
     (void)state;
     write_ranks("bert_v2", "bert_v2");
-    int64_t failures = 0;
-    for (int64_t n = 1;; n++) {
-        tsr_source *s;
-        tsr_memory_fail_after(n);
-        tsr_status status = tsr_source_open(folder, &s);
-        tsr_memory_fail_after(0);
-        if (status == TSR_OK) {
-            tsr_source_destroy(&s);
-            break;
-        }
-        if (status != TSR_ERR_MEMORY) fail_msg("allocation %lld: %s", (long long)n, tsr_error_text());
-        assert_null(s);
-        failures++;
-    }
-    assert_true(failures > 50);
+    assert_true(failures_of_opening(folder) > 50);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "support_memory.h"
+
 enum { RANKS = 2, NUMBERS = 64 };
 
 static const char json[] =
@@ -157,23 +159,9 @@ static void each_family_gets_its_own_order_of_q_k_and_v(void **state)
 static void running_out_of_memory_is_an_error_at_every_allocation(void **state)
 {
     (void)state;
-    int failures = 0;
     write_llama();
     st_write_text(folder, "config.json", llama);
-    for (int64_t n = 1;; n++) {
-        tsr_source *s;
-        tsr_memory_fail_after(n);
-        tsr_status status = tsr_source_open(folder, &s);
-        tsr_memory_fail_after(0);
-        if (status == TSR_OK) {
-            tsr_source_destroy(&s);
-            break;
-        }
-        if (status != TSR_ERR_MEMORY) fail_msg("allocation %lld: %s", (long long)n, tsr_error_text());
-        assert_null(s);
-        failures++;
-    }
-    assert_true(failures > 10);
+    assert_true(failures_of_opening(folder) > 10);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
