@@ -192,7 +192,7 @@ enum {
     X(JOB_QUEUE_SIZE, "job-queue-size", INT, "1000", 1, 1e6, "N", TSR_CMD_SERVE,                             \
       "requests that may wait; more are turned away")                                                        \
     X(MAX_BATCH_DELAY, "max-batch-delay", INT, "100", 0, 6e5, "MS", TSR_CMD_SERVE,                           \
-      "how long --rolling-batch disable waits for --batch-size requests, in milliseconds")                   \
+      "accepted, without effect: a request that may start waits for no others")                              \
     X(CHUNKED_READ_TIMEOUT, "chunked-read-timeout", INT, "60", 1, 86400, "S", TSR_CMD_SERVE,                 \
       "most seconds that a client may be silent, or take no piece of its answer")                            \
     X(MAX_REQUEST_SIZE, "max-request-size", INT, "2097152", 1, 1e9, "N", TSR_CMD_SERVE,                      \
