@@ -86,6 +86,7 @@ typedef struct tsr_exchange {
     int status;      /* of the answer, for the log */
     double deadline; /* tsr_now's clock; 0: none */
     int64_t n_done;  /* the leader's */
+    uint64_t number; /* the leader's: of its exchanges; 0: not taken */
     double latest;   /* the leader's: when a stream last had something to say */
     /* lock: */
     int references;

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "launch/serve/leavers.h"
 #include "launch/serve/reply.h"
 #include "launch/serve/server.h"
 
@@ -19,10 +20,8 @@ typedef struct leader {
     const volatile sig_atomic_t *signals;
     tsr_exchange **active; /* [n_active] in order of arrival */
     int64_t n_active, capacity;
-    struct pollfd *polled; /* [capacity] */
-    int64_t polled_capacity;
-    int64_t *who;
-    int64_t who_capacity;
+    int leavers;
+    uint64_t taken; /* exchanges, so far */
     double drain_until, told; /* told: when the ranks last heard of this one */
 } leader;
 
@@ -105,14 +104,6 @@ static tsr_status make_room(leader *l)
     void *p = l->active;
     tsr_status s = tsr_grow(&p, &l->capacity, l->n_active + 1, sizeof *l->active, "requests");
     l->active = p;
-    if (s != TSR_OK) return s;
-    p = l->polled;
-    s = tsr_grow(&p, &l->polled_capacity, l->n_active + 1, sizeof *l->polled, "requests");
-    l->polled = p;
-    if (s != TSR_OK) return s;
-    p = l->who;
-    s = tsr_grow(&p, &l->who_capacity, l->n_active + 1, sizeof *l->who, "requests");
-    l->who = p;
     return s;
 }
 
@@ -128,7 +119,9 @@ static tsr_status take_new(leader *l)
             continue;
         }
         x->latest = tsr_now();
+        x->number = ++l->taken;
         pthread_mutex_lock(&x->lock);
+        if (!x->gone && x->socket >= 0) tsr_leavers_watch(l->leavers, x->socket, x->number);
         x->accepted = true;
         if (x->reply->streams) tsr_exchange_wake(x);
         pthread_mutex_unlock(&x->lock);
@@ -138,28 +131,25 @@ static tsr_status take_new(leader *l)
 
 /* --- Between steps --- */
 
-/* Clients of suspended connections are looked at here: nobody reads their sockets. A client that has closed its sending
- * side is taken for one that has left. */
-static void look_for_gone(leader *l)
+static void mark_gone(leader *l, uint64_t number)
 {
-    int64_t n = 0;
     for (int64_t i = 0; i < l->n_active; i++) {
         tsr_exchange *x = l->active[i];
-        pthread_mutex_lock(&x->lock);
-        if (x->suspended && x->socket >= 0) {
-            l->polled[n] = (struct pollfd){.fd = x->socket, .events = POLLRDHUP};
-            l->who[n++] = i;
-        }
-        pthread_mutex_unlock(&x->lock);
-    }
-    if (n == 0 || poll(l->polled, (nfds_t)n, 0) <= 0) return;
-    for (int64_t i = 0; i < n; i++) {
-        if (!(l->polled[i].revents & (POLLRDHUP | POLLHUP | POLLERR))) continue;
-        tsr_exchange *x = l->active[l->who[i]];
+        if (x->number != number) continue;
         pthread_mutex_lock(&x->lock);
         x->gone = true;
         pthread_mutex_unlock(&x->lock);
     }
+}
+
+static void look_for_gone(leader *l)
+{
+    uint64_t numbers[64];
+    int most = sizeof numbers / sizeof numbers[0], n;
+    do {
+        n = tsr_leavers_look(l->leavers, numbers, most);
+        for (int i = 0; i < n; i++) mark_gone(l, numbers[i]);
+    } while (n == most);
 }
 
 static void end_gone_and_late(leader *l)
@@ -308,26 +298,28 @@ static tsr_status run(leader *l)
     return TSR_OK;
 }
 
-/* Answers that are on their way get out, as far as their clients take them. */
-static void flush(tsr_server *server)
+/* Answers that are on their way get out, as far as their clients take them; within what is left of the drain time, and a
+ * second where nothing is. */
+static void flush(const leader *l)
 {
-    double until = tsr_now() + TSR_SERVE_FLUSH_SECONDS;
-    while (atomic_load(&server->exchanges) > 0 && tsr_now() < until) poll(NULL, 0, 5);
+    double now = tsr_now(), until = now + TSR_SERVE_FLUSH_SECONDS;
+    if (l->drain_until > 0 && l->drain_until < until) until = l->drain_until > now + 1 ? l->drain_until : now + 1;
+    while (atomic_load(&l->server->exchanges) > 0 && tsr_now() < until) poll(NULL, 0, 5);
 }
 
 tsr_status tsr_lead(tsr_server *server, const volatile sig_atomic_t *signals)
 {
     leader l = {.server = server, .engine = server->engine, .signals = signals, .told = tsr_now()};
-    tsr_status s = run(&l);
+    tsr_status s = tsr_leavers_open(&l.leavers);
+    if (s == TSR_OK) s = run(&l);
     bool ending = s == TSR_OK || s == TSR_ERR_DEADLINE || s == TSR_ERR_CANCELLED;
     atomic_store(&server->state, l.drain_until > 0 && ending ? TSR_SERVE_DRAINING : TSR_SERVE_BROKEN);
     tsr_desk_close(&server->desk);
     for (tsr_exchange *x; (x = tsr_desk_take(&server->desk)) && make_room(&l) == TSR_OK;)
         l.active[l.n_active++] = x;
     end_all(&l, 503, ending ? "the server is shutting down" : "the server has failed");
-    flush(server);
+    flush(&l);
     tsr_free(l.active);
-    tsr_free(l.polled);
-    tsr_free(l.who);
+    tsr_leavers_close(l.leavers);
     return s;
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """check_serve_hostile.py: what the server refuses and how, clients that mean no good, ends under load."""
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 import unittest
@@ -23,6 +25,11 @@ def head(path=COMPLETIONS, *lines, method="POST", length=None):
     if length is not None:
         told.append(f"Content-Length: {length}")
     return ("\r\n".join(told) + "\r\n\r\n").encode()
+
+
+def reset(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
 
 
 class One(Case):
@@ -229,17 +236,33 @@ class Leaving(One):
             s.close()
         self.ended_early(before, 80)
 
-    def test_steps_until_free(self):
-        """How many tokens a stream was made after its client had left; some are on their way."""
-        data = json.dumps({**LONG, "stream": True}).encode()
+    def made_after(self, name, leave):
+        """How many tokens a stream was given beyond those its client has had, which leaves in its own way. The server is
+        halted meanwhile, so that neither has time to do more."""
+        data, told = json.dumps({**LONG, "stream": True, "logprobs": 0}).encode(), b""
         with socket.create_connection(("127.0.0.1", self.server.port), 30) as s:
-            s.sendall(head(COMPLETIONS, "X-Request-Id: leaver", length=len(data)) + data)
-            read = 0
-            while read < 20:
-                read += s.recv(4096).count(b"data: ")
-        self.server.wait_for('"id":"leaver"')
-        line, = [line for line in self.server.requests_logged() if line["id"] == "leaver"]
-        self.assertLess(line["generated_tokens"], 500)
+            s.sendall(head(COMPLETIONS, f"X-Request-Id: {name}", length=len(data)) + data)
+            while told.count(b"data: ") < 20:
+                told += s.recv(4096)
+            self.server.signal(signal.SIGSTOP)
+            s.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    told += s.recv(65536)
+            leave(s)
+            self.server.signal(signal.SIGCONT)
+            self.server.wait_for(f'"id":"{name}"')
+        line, = [line for line in self.server.requests_logged() if line["id"] == name]
+        had = [json.loads(line[len(b"data: "):]) for line in told.splitlines() if line.startswith(b"data: ")]
+        return line["generated_tokens"] - sum(len(event["choices"][0]["logprobs"]["tokens"]) for event in had)
+
+    def test_steps_until_free(self):
+        """A stream ends within three steps of its client's leaving. What a thread was about to send may come on top."""
+        with self.begin({**LONG, "n": 6}):  # company makes steps longer than an event takes
+            for w, leave in enumerate((reset, lambda s: s.shutdown(socket.SHUT_WR))):
+                made = sorted(self.made_after(f"leaver-{w}-{i}", leave) for i in range(4))
+                self.assertLessEqual(made[2], 3, made)
+                self.assertLess(made[3], 30, made)
 
     def test_unread_streams(self):
         """Clients that never read hold nothing up."""

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""siege_ends.py: a server that is ended under load at random moments, by signals and by violence: every request gets a
+whole answer or a clear error, the exit code is the one that docs/serving.md names, and nothing is left. Run by hand:
+
+    tests/program/siege_ends.py build/tessera [--ranks 2] [CASE...]
+"""
+import json
+import random
+import signal
+import sys
+import threading
+import time
+
+import siege
+import support
+from siege import CHAT, COMPLETIONS, INVOCATIONS, LONG, dial, receive, request, take_answer
+
+CLIENTS = 16
+TIMES = 20
+DRAIN = 30
+
+ASKS = (  # path, body, how a whole answer ends
+    (COMPLETIONS, {**LONG, "max_tokens": 120}, b'}}'),
+    (COMPLETIONS, {**LONG, "max_tokens": 120, "stream": True}, b"data: [DONE]"),
+    (INVOCATIONS, {"inputs": "The", "parameters": {"max_new_tokens": 120}}, b"}"),
+    (INVOCATIONS, {"inputs": "The", "parameters": {"max_new_tokens": 120}, "stream": True}, b"}"),
+    (INVOCATIONS, {"inputs": ["The", "A"], "parameters": {"max_new_tokens": 120, "output_formatter": "sse"}}, b"}"),
+    (COMPLETIONS, {**LONG, "max_tokens": 700, "n": 2, "stream": True, "logprobs": 2}, b"data: [DONE]"))
+
+
+class Load:
+    """Clients that ask until nobody is there any more. What became of their requests is counted."""
+
+    def __init__(self, port):
+        self.port, self.told, self.cut, self.lock, self.ends = port, {}, [], threading.Lock(), False
+        self.threads = [threading.Thread(target=self.ask, args=(i,), daemon=True) for i in range(CLIENTS)]
+        for thread in self.threads:
+            thread.start()
+
+    def count(self, what):
+        with self.lock:
+            self.told[what] = self.told.get(what, 0) + 1
+
+    def ask(self, number):
+        while not self.ends:
+            path, body, end = ASKS[number % len(ASKS)]
+            try:
+                c = dial(self.port, number)
+            except ConnectionError:
+                self.count("nobody there")
+                return
+            with c:
+                try:
+                    c.sendall(request(body, path, "Connection: close"))
+                    data = receive(c)
+                except ConnectionError:
+                    data = b""
+            self.count(self.judge(data, end))
+
+    def judge(self, data, end):
+        try:
+            answer = take_answer(data)
+        except siege.Cut as cut:
+            with self.lock:
+                self.cut.append(repr(cut)[-300:])
+            return "cut"
+        if not answer:
+            return "no answer"
+        status, headers, body, _ = answer
+        if status != 200:
+            siege.error_of(status, headers, body)
+            return f"{status}"
+        last = body.rstrip().rsplit(b"\n", 1)[-1]
+        if b'"error"' in last or b'"error"' in body[-600:]:
+            return "200, then an error"
+        if not last.endswith(end):
+            with self.lock:
+                self.cut.append(repr(body[-300:]))
+            return "cut"
+        return "200, whole"
+
+    def finish(self):
+        self.ends = True
+        for thread in self.threads:
+            thread.join(60 * support.SLOWNESS)
+        assert not any(thread.is_alive() for thread in self.threads), "a client still waits"
+        return self.told
+
+
+def ended(server, processes, load, codes, seconds):
+    """Waits for the end and checks what must always hold; what was seen."""
+    code, took = siege.end_of(server, seconds)
+    left = processes.wait_gone(10)
+    told = load.finish() if load else {}
+    assert code in codes, (code, codes, server.lines[-5:])
+    assert left is not None, f"left behind: {processes.alive()}"
+    assert not siege.listens(server.port), "the port is taken"
+    assert not told.get("cut"), (told, load.cut[:3])
+    return code, took, told
+
+
+def add(total, told):
+    for key, n in told.items():
+        total[key] = total.get(key, 0) + n
+
+
+def signals(args):
+    """SIGTERM to rank 0, and what the launcher passes on, at random moments."""
+    ways = [("SIGTERM to rank 0", signal.SIGTERM, True)]
+    if args.ranks:
+        ways.append(("SIGUSR1 to mpirun", signal.SIGUSR1, False))
+    for name, number, to_rank in ways:
+        total, slowest = {}, 0
+        for _ in range(max(2, int(TIMES * args.scale))):
+            server = siege.start("--max-sequences", 8, "--drain-timeout", DRAIN, ranks=args.ranks)
+            processes = siege.Processes(server)
+            load = Load(server.port)
+            time.sleep(random.random() * 1.5)
+            if to_rank:
+                processes.kill(0, number)
+            else:
+                server.signal(number)
+            _, took, told = ended(server, processes, load, (0,), DRAIN + 30)
+            slowest = max(slowest, took)
+            add(total, told)
+        assert slowest < DRAIN * support.SLOWNESS and total.get("200, whole", 0) > 0, (slowest, total)
+        print(f"signals: {max(2, int(TIMES * args.scale))} x {name}: exit code 0, at most {slowest:.1f} s; {total}", flush=True)
+
+
+def launcher(args):
+    """SIGTERM to mpirun, which gives its ranks little time."""
+    if not args.ranks:
+        return
+    total, slowest, codes = {}, 0, {}
+    for _ in range(max(2, int(TIMES * args.scale))):
+        server = siege.start("--max-sequences", 8, ranks=args.ranks)
+        processes = siege.Processes(server)
+        load = Load(server.port)
+        time.sleep(random.random() * 1.5)
+        server.signal(signal.SIGTERM)
+        code, took, told = ended(server, processes, load, range(1, 256), 30)
+        slowest = max(slowest, took)
+        codes[code] = codes.get(code, 0) + 1
+        add(total, told)
+    print(f"launcher: SIGTERM to mpirun: exit codes {codes}, at most {slowest:.1f} s; {total}", flush=True)
+
+
+def second(args):
+    """A second signal: at once."""
+    server = siege.start(ranks=args.ranks)
+    processes = siege.Processes(server)
+    load = Load(server.port)
+    time.sleep(1)
+    processes.kill(0, signal.SIGTERM)
+    time.sleep(0.05)
+    processes.kill(0, signal.SIGTERM)
+    code, took, told = ended(server, processes, load, (143, 0), 20)
+    print(f"second: exit code {code} after {took:.1f} s; {told}", flush=True)
+
+
+def lost(args):
+    """A rank, or the launcher, is killed under load."""
+    for victim in range(-1 if args.ranks else 0, max(1, args.ranks)):
+        server = siege.start(ranks=args.ranks)
+        processes = siege.Processes(server)
+        load = Load(server.port)
+        time.sleep(random.random() + 0.2)
+        began = time.monotonic()
+        if victim < 0:
+            server.process.kill()
+        else:
+            processes.kill(victim, signal.SIGKILL)
+        code, _ = siege.end_of(server, 30)
+        gone = processes.wait_gone(10)
+        took = time.monotonic() - began
+        told = load.finish()
+        name = f"rank {victim}" if victim >= 0 else "mpirun"
+        print(f"lost: SIGKILL of {name}: exit code {code}, all gone after {took:.1f} s, left {processes.alive()}; {told}", flush=True)
+        assert code not in (0, None) and gone is not None and took < 10 * support.SLOWNESS
+        assert victim != 1 or not told.get("cut"), load.cut[:3]
+
+
+def stopped(args):
+    """A rank that is stopped for longer than a step may take."""
+    for victim in range(1, args.ranks):
+        server = siege.start("--deadline", 3, ranks=args.ranks)
+        processes = siege.Processes(server)
+        load = Load(server.port)
+        time.sleep(random.random() + 0.2)
+        processes.kill(victim, signal.SIGSTOP)
+        began = time.monotonic()
+        states = set()
+        while server.process.poll() is None and time.monotonic() - began < 20:
+            try:
+                states.add(server.get("/health")[::2])
+            except OSError:
+                pass
+            time.sleep(0.1)
+            if time.monotonic() - began > 15 and server.process.poll() is None:
+                break
+        code, _ = siege.end_of(server, 30)
+        took, gone, told = time.monotonic() - began, processes.wait_gone(10), load.finish()
+        print(f"stopped: SIGSTOP of rank {victim}, --deadline 3: exit code {code} after {took:.1f} s; {told}; "
+              f"/health told {sorted(states)}", flush=True)
+        assert code == 5 and gone is not None and not told.get("cut"), load.cut[:3]
+
+
+def loading(args):
+    """A rank that never comes: 503 while loading, and an end."""
+    import subprocess
+    if not args.ranks:
+        return
+    process = support.start("serve", "--model", siege.SHAKESPEARE, "--port", 0, "--model-loading-timeout", 3, "--no-such-option",
+                            ranks=args.ranks)
+    out, err = process.communicate(timeout=60)
+    print(f"loading: a bad option: exit code {process.returncode}", flush=True)
+    assert process.returncode == 2, err
+    del subprocess
+
+
+CASES = {case.__name__: case for case in (signals, launcher, second, lost, stopped, loading)}
+
+
+def main():
+    args = siege.arguments(__doc__)
+    failed = []
+    for name in args.cases or CASES:
+        try:
+            CASES[name](args)
+        except Exception as error:
+            failed.append(name)
+            print(f"{name}: FAILED: {error!r}", flush=True)
+    print("failed: " + ", ".join(failed) if failed else "nothing failed")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
