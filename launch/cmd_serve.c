@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "launch/command.h"
 #include "launch/serve/server.h"
+#include "parallel/launcher.h"
 #include "runtime/step_limits.h"
 
 #include <signal.h>
@@ -10,23 +11,32 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
+
+/* Of the time that a launcher leaves its ranks to end, what requests get; the rest is for their answers to go out. */
+static const double SHARE_OF_GRACE = 0.6;
+
+extern char **environ;
 
 /* Signals that ask for an end, on rank 0. The others count theirs and wait for rank 0 to end the job: launchers send
  * them to every rank. */
-static volatile sig_atomic_t signals;
-static tsr_desk *bell;
+static tsr_serve_signals signals;
+static _Atomic(tsr_desk *) bell;
 
-static void on_signal(int number)
+static void on_signal(int number, siginfo_t *info, void *context)
 {
-    signals++;
-    if (bell) tsr_desk_ring(bell);
-    if (signals > 2) signal(number, SIG_DFL);
+    (void)context;
+    if (number == SIGTERM && info->si_pid == getppid()) atomic_store(&signals.by_parent, true);
+    int count = atomic_fetch_add(&signals.count, 1) + 1;
+    tsr_desk *rung = atomic_load(&bell);
+    if (rung) tsr_desk_ring(rung);
+    if (count > 2) signal(number, SIG_DFL);
 }
 
 static void catch_signals(void)
 {
     static const int caught[] = {SIGTERM, SIGINT, SIGUSR1};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) sigaction(caught[i], &action, NULL);
 }
 
@@ -53,6 +63,7 @@ static tsr_serve_settings settings_of(const tsr_options *o, char *name, size_t s
                             .queue = o->integer[TSR_OPT_JOB_QUEUE_SIZE],
                             .slots = (int)o->integer[rolling ? TSR_OPT_MAX_SEQUENCES : TSR_OPT_BATCH_SIZE],
                             .drain_seconds = o->real[TSR_OPT_DRAIN_TIMEOUT],
+                            .grace_seconds = SHARE_OF_GRACE * tsr_launch_grace((const char *const *)environ),
                             .request_seconds = o->real[TSR_OPT_REQUEST_TIMEOUT],
                             .loading_seconds = (double)o->integer[TSR_OPT_MODEL_LOADING_TIMEOUT],
                             .send_seconds = (double)o->integer[TSR_OPT_CHUNKED_READ_TIMEOUT],
@@ -154,10 +165,10 @@ tsr_status tsr_cmd_serve(tsr_world *world, const tsr_options *o)
     server.world = world;
     server.settings = settings_of(o, name, sizeof name);
     tsr_desk_open(&server.desk, server.settings.queue + server.settings.slots);
-    if (tsr_world_rank(world) == 0) bell = &server.desk;
+    if (tsr_world_rank(world) == 0) atomic_store(&bell, &server.desk);
     catch_signals();
     tsr_status s = serve(world, o, &server);
-    bell = NULL;
+    atomic_store(&bell, NULL);
     tsr_desk_free(&server.desk);
     return s;
 }

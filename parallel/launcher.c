@@ -91,3 +91,10 @@ tsr_status tsr_launch_verify(const tsr_launch *launch, int mpi_size)
         "was built with",
         launch->expected_size, mpi_size);
 }
+
+double tsr_launch_grace(const char *const *environment)
+{
+    if (!value_of(environment, "OMPI_COMM_WORLD_SIZE")) return 0;
+    int stated = count_of(environment, "OMPI_MCA_odls_base_sigkill_timeout");
+    return stated > 0 ? stated : 1;
+}

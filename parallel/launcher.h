@@ -39,4 +39,8 @@ tsr_status tsr_launch_detect(const char *const *environment, tsr_mpi_library lib
 /* After MPI_Init: TSR_ERR_LAUNCH if MPI found fewer ranks than the launcher started. */
 tsr_status tsr_launch_verify(const tsr_launch *launch, int mpi_size);
 
+/* How long the launcher lets a rank live after the SIGTERM by which it ends the whole job: one second for Open MPI's
+ * mpirun, or what its parameter odls_base_sigkill_timeout says. 0: no such launcher is known of. */
+double tsr_launch_grace(const char *const *environment);
+
 #endif

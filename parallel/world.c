@@ -151,6 +151,11 @@ tsr_status tsr_world_break(tsr_world *world, tsr_status status)
     return status;
 }
 
+void tsr_world_set_deadline(tsr_world *world, double seconds)
+{
+    if (seconds > 0) world->options.deadline_seconds = seconds;
+}
+
 /* Facts ------------------------------------------------------------------------------------------------- */
 
 int tsr_world_rank(const tsr_world *world)

@@ -39,6 +39,10 @@ tsr_status tsr_world_create(const tsr_world_options *options, tsr_world **out);
  * Destroy every tsr_comm of the world before. */
 void tsr_world_destroy(tsr_world **world);
 
+/* Local: another deadline for collectives from now on, the same on every rank; 0: as it was. Options are read by
+ * ranks that have met already. */
+void tsr_world_set_deadline(tsr_world *world, double seconds);
+
 /* Local. */
 int tsr_world_rank(const tsr_world *world);
 int tsr_world_size(const tsr_world *world);

@@ -432,6 +432,8 @@ tsr_status tsr_engine_create_in(tsr_world *world, const tsr_engine_options *opti
         tsr_engine_destroy(&e);
     else
         e->dismissed = false;
+    /* Loading has a longer one; from here on, every wait is a part of a step. */
+    if (s == TSR_OK) tsr_world_set_deadline(world, options->deadline);
     *out = e;
     return s;
 }

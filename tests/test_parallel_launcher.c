@@ -180,9 +180,22 @@ static void singletons_are_seen_after_the_fact(void **state)
     assert_int_equal(tsr_launch_verify(&untold, 1), TSR_OK);
 }
 
+static void mpirun_leaves_its_ranks_a_second(void **state)
+{
+    (void)state;
+    static const char *const shell[] = {"HOME=/root", NULL}, *const plain[] = {"OMPI_COMM_WORLD_SIZE=2", NULL};
+    static const char *const told[] = {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_odls_base_sigkill_timeout=7", NULL};
+    static const char *const wrong[] = {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_odls_base_sigkill_timeout=x", NULL};
+    assert_true(tsr_launch_grace(shell) == 0);
+    assert_true(tsr_launch_grace(plain) == 1);
+    assert_true(tsr_launch_grace(told) == 7);
+    assert_true(tsr_launch_grace(wrong) == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mpirun_leaves_its_ranks_a_second),
         cmocka_unit_test(each_environment_is_told_apart),
         cmocka_unit_test(singletons_are_seen_after_the_fact),
     };

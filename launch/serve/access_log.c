@@ -2,7 +2,11 @@
 #include "base/log.h"
 #include "launch/serve/server.h"
 
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,12 +48,33 @@ static tsr_status put_line(const tsr_exchange *x, const char *method, tsr_text *
     return tsr_text_puts(out, "}\n");
 }
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static long long lost; /* lines, since the last one that was written; under the lock */
+
+/* Where nobody reads the log, and its pipe is full, lines are lost: the server would stand still otherwise. A pipe that
+ * says it can be written takes PIPE_BUF bytes at once. */
+static void write_line(const tsr_text *line)
+{
+    char note[64];
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (line->length > PIPE_BUF - (int64_t)sizeof note || poll(&log, 1, 0) != 1 || !(log.revents & POLLOUT)) {
+        lost++;
+        return;
+    }
+    /* One write a line, so that those of several processes stay whole. */
+    int n = lost > 0 ? snprintf(note, sizeof note, "{\"event\":\"lost_lines\",\"count\":%lld}\n", lost) : 0;
+    struct iovec parts[] = {{note, (size_t)n}, {line->data, (size_t)line->length}};
+    if (writev(STDERR_FILENO, parts, 2) >= 0) lost = 0;
+}
+
 void tsr_access_log(const tsr_server *server, const tsr_exchange *x, const char *method)
 {
     tsr_text line = {0};
     if (server->settings.quiet || tsr_text_init(&line, 1 << 16) != TSR_OK) return;
-    /* One write a line, so that lines of several threads stay whole; a log that cannot be written stops nothing. */
-    if (put_line(x, method, &line) == TSR_OK && write(STDERR_FILENO, line.data, (size_t)line.length) < 0)
-        line.length = 0;
+    if (put_line(x, method, &line) == TSR_OK) {
+        pthread_mutex_lock(&lock);
+        write_line(&line);
+        pthread_mutex_unlock(&lock);
+    }
     tsr_text_free(&line);
 }

@@ -11,18 +11,21 @@
 #include "launch/serve/reply.h"
 #include "launch/serve/server.h"
 
+#include <math.h>
 #include <poll.h>
 #include <string.h>
 
 typedef struct leader {
     tsr_server *server;
     tsr_engine *engine;
-    const volatile sig_atomic_t *signals;
+    const tsr_serve_signals *signals;
     tsr_exchange **active; /* [n_active] in order of arrival */
     int64_t n_active, capacity;
     int leavers;
     uint64_t taken; /* exchanges, so far */
     double drain_until, told; /* told: when the ranks last heard of this one */
+    double drain_seconds;
+    bool drain_is_over;
 } leader;
 
 /* --- Ends --- */
@@ -246,11 +249,15 @@ static void begin_draining(leader *l)
 {
     tsr_server *server = l->server;
     if (l->drain_until > 0) return;
-    l->drain_until = tsr_now() + server->settings.drain_seconds;
+    l->drain_seconds = server->settings.drain_seconds;
+    /* mpirun kills its ranks soon after its SIGTERM: until then there must have been clear errors at least. */
+    if (atomic_load(&l->signals->by_parent) && server->settings.grace_seconds > 0)
+        l->drain_seconds = fmin(l->drain_seconds, server->settings.grace_seconds);
+    l->drain_until = tsr_now() + l->drain_seconds;
     atomic_store(&server->state, TSR_SERVE_DRAINING);
     tsr_desk_close(&server->desk);
     tsr_log(TSR_LOG_INFO, "draining: %lld requests have up to %g s; a second signal ends them at once",
-            (long long)l->n_active, server->settings.drain_seconds);
+            (long long)l->n_active, l->drain_seconds);
 }
 
 static tsr_status step(leader *l)
@@ -273,8 +280,9 @@ static tsr_status step(leader *l)
 /* TSR_OK while there is more to come; *done when all that was accepted has its end. */
 static tsr_status turn(leader *l, bool *done)
 {
-    if (*l->signals > 1) return tsr_fail(TSR_ERR_CANCELLED, "stopped by a second signal");
-    if (*l->signals > 0) begin_draining(l);
+    int signals = atomic_load(&l->signals->count);
+    if (signals > 1) return tsr_fail(TSR_ERR_CANCELLED, "stopped by a second signal");
+    if (signals > 0) begin_draining(l);
     TSR_TRY(take_new(l));
     end_gone_and_late(l);
     if (l->n_active > 0) return step(l);
@@ -291,9 +299,10 @@ static tsr_status run(leader *l)
     bool done = false;
     while (!done) {
         TSR_TRY(turn(l, &done));
-        if (l->drain_until > 0 && l->n_active > 0 && tsr_now() > l->drain_until)
+        l->drain_is_over = l->drain_until > 0 && l->n_active > 0 && tsr_now() > l->drain_until;
+        if (l->drain_is_over)
             return tsr_fail(TSR_ERR_DEADLINE, "%lld requests were not done within the drain time of %g s",
-                            (long long)l->n_active, l->server->settings.drain_seconds);
+                            (long long)l->n_active, l->drain_seconds);
     }
     return TSR_OK;
 }
@@ -307,13 +316,13 @@ static void flush(const leader *l)
     while (atomic_load(&l->server->exchanges) > 0 && tsr_now() < until) poll(NULL, 0, 5);
 }
 
-tsr_status tsr_lead(tsr_server *server, const volatile sig_atomic_t *signals)
+tsr_status tsr_lead(tsr_server *server, const tsr_serve_signals *signals)
 {
     leader l = {.server = server, .engine = server->engine, .signals = signals, .told = tsr_now()};
     tsr_status s = tsr_leavers_open(&l.leavers);
     if (s == TSR_OK) s = run(&l);
-    bool ending = s == TSR_OK || s == TSR_ERR_DEADLINE || s == TSR_ERR_CANCELLED;
-    atomic_store(&server->state, l.drain_until > 0 && ending ? TSR_SERVE_DRAINING : TSR_SERVE_BROKEN);
+    bool ending = s == TSR_OK || s == TSR_ERR_CANCELLED || l.drain_is_over;
+    atomic_store(&server->state, ending ? TSR_SERVE_DRAINING : TSR_SERVE_BROKEN);
     tsr_desk_close(&server->desk);
     for (tsr_exchange *x; (x = tsr_desk_take(&server->desk)) && make_room(&l) == TSR_OK;)
         l.active[l.n_active++] = x;

@@ -15,7 +15,6 @@
 #include "runtime/chat.h"
 #include "runtime/engine.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 
 typedef enum tsr_serve_state {
@@ -36,11 +35,18 @@ typedef struct tsr_serve_settings {
     int slots;          /* answers made at once */
     double drain_seconds, request_seconds, loading_seconds, send_seconds,
         deadline;            /* request_seconds 0: no bound */
+    double grace_seconds;    /* to drain in where the launcher is ending the job itself; 0: no such launcher */
     tsr_formatter formatter; /* of /invocations, where a request does not say */
     bool stream,
         array; /* of /invocations: answer in pieces, or a single input by a list, where a request does not say */
     bool quiet;
 } tsr_serve_settings;
+
+/* Written by a signal handler. */
+typedef struct tsr_serve_signals {
+    atomic_int count;
+    atomic_bool by_parent; /* one was the SIGTERM of the process that started this one */
+} tsr_serve_signals;
 
 typedef struct tsr_server {
     tsr_serve_settings settings;
@@ -88,7 +94,7 @@ bool tsr_admit_key(const char *key, const char *authorization);
 
 /* lead.c. Serves until it is told to end: TSR_OK if everything accepted was answered, TSR_ERR_DEADLINE if the drain
  * time was over before, TSR_ERR_CANCELLED after a second signal; or what broke the job. */
-tsr_status tsr_lead(tsr_server *server, const volatile sig_atomic_t *signals);
+tsr_status tsr_lead(tsr_server *server, const tsr_serve_signals *signals);
 
 /* watch.c */
 tsr_status tsr_watch_start(tsr_server *server);

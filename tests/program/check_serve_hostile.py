@@ -252,7 +252,7 @@ class Leaving(One):
             leave(s)
             self.server.signal(signal.SIGCONT)
             self.server.wait_for(f'"id":"{name}"')
-        line, = [line for line in self.server.requests_logged() if line["id"] == name]
+        line, = [line for line in self.server.requests_logged() if line.get("id") == name]
         had = [json.loads(line[len(b"data: "):]) for line in told.splitlines() if line.startswith(b"data: ")]
         return line["generated_tokens"] - sum(len(event["choices"][0]["logprobs"]["tokens"]) for event in had)
 
@@ -270,6 +270,21 @@ class Leaving(One):
         self.assertEqual(len(self.server.complete(prompt="The", max_tokens=5)["choices"]), 1)
         for s in held:
             s.close()
+
+    def test_unread_log(self):
+        """A log that nobody reads stops nothing; what it lacks is counted in it."""
+        self.server.reads.clear()
+        try:
+            connection = self.server.connect()
+            for _ in range(600):
+                connection.request("GET", "/health")
+                self.assertEqual(connection.getresponse().read(), b'{"status":"ok"}\n')
+            connection.close()
+        finally:
+            self.server.reads.set()
+        time.sleep(0.1)
+        self.server.get("/health")
+        self.server.wait_for('"lost_lines"')
 
     def test_crowds(self):
         """Connections that ask for nothing do not keep others out for long."""
@@ -404,17 +419,17 @@ class Ends(Case):
 
     @needs_ranks
     def test_lost_rank(self):
-        """Under load and without: requests get a clear error, and the job ends."""
+        """Killed under load: requests get a clear error, and the job ends. Stopped: it ends when the deadline has passed."""
         for load in (True, False):
-            server = Server(SHAKESPEARE, ranks=2)
+            server = Server(SHAKESPEARE, "--deadline", 1 if not load else 60, ranks=2)
             ranks = subprocess.run(["pgrep", "-P", str(server.process.pid)], capture_output=True, check=True).stdout.split()
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
                 asks = [pool.submit(server.ask, "POST", COMPLETIONS, json.dumps({**LONG, "n": 8, "stream": stream}).encode(), JSON)
                         for stream in (True, False) if load]
                 while load and server.metric("num_requests_running") < 16:
                     pass
-                os.kill(int(ranks[1]), signal.SIGKILL)
-                self.assertNotIn(server.stop(seconds=30), (0, None))
+                os.kill(int(ranks[1]), signal.SIGKILL if load else signal.SIGSTOP)
+                self.assertEqual(server.stop(seconds=30), 128 + signal.SIGKILL if load else 5)
                 for ask, status in zip(asks, (200, 503)):
                     got, _, data = ask.result()
                     self.assertEqual((got, b"the server has failed" in data), (status, True), data[-300:])

@@ -22,6 +22,8 @@ class Server:
         self.process = support.start("serve", "--model", model, "--port", 0, *options, ranks=ranks, env=env)
         atexit.register(self._kill)  # whatever a test does
         self.lines = []
+        self.reads = threading.Event()  # cleared: nobody reads its log
+        self.reads.set()
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -34,6 +36,7 @@ class Server:
 
     def _read(self):
         for line in self.process.stderr:
+            self.reads.wait()
             with self._changed:
                 self.lines.append(line.decode(errors="replace").rstrip("\n"))
                 self._changed.notify_all()

@@ -42,6 +42,14 @@ def arguments(description):
     return args
 
 
+def alive(pid):
+    """It runs; zombies do not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Processes:
     """The ranks of a server."""
 
@@ -71,16 +79,7 @@ class Processes:
         return self.field("Threads")
 
     def alive(self):
-        """Those that run; zombies do not."""
-        left = []
-        for pid in self.pids:
-            try:
-                state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if state not in "ZX":
-                left.append(pid)
-        return left
+        return [pid for pid in self.pids if alive(pid)]
 
     def wait_gone(self, seconds):
         """Seconds until the last one was gone; None if one is left."""

@@ -16,6 +16,7 @@ import time
 
 import siege
 import support
+from server import JSON
 from siege import COMPLETIONS, CHAT, INVOCATIONS, LONG, dial, head, receive, request, reset, take_answer
 
 CONNECTIONS = 10000
@@ -41,8 +42,9 @@ class Siege:
         return self.server.complete(prompt="ROMEO:", max_tokens=8)["choices"][0]["text"]
 
     def ask_all_threads(self):
-        """What is made once, at a first use, has been made."""
+        """What is made once, at a first use, has been made, and no connection is left."""
         siege.parallel_map(lambda _: self.ordinary(), 64, 16)
+        time.sleep(2)
 
     def check(self):
         """As it was before?"""
@@ -400,7 +402,7 @@ def unread(s):
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         c.sendall(request({**LONG, "n": 4, "logprobs": 20, "stream": i % 2 == 0}))
         held.append(c)
-    until = time.monotonic() + 30 * support.SLOWNESS
+    until = time.monotonic() + 120 * support.SLOWNESS
     while s.server.metric("num_requests_running") + s.server.metric("num_requests_waiting") and time.monotonic() < until:
         time.sleep(0.2)
     most = s.processes.resident()[0][0]
@@ -409,7 +411,29 @@ def unread(s):
     return f"{len(held)} clients, {4 * len(held)} answers of 800 tokens with 20 others each: {most - before} MB more in memory"
 
 
-CASES = {case.__name__: case for case in (connections, leavers, leavers_early, halves, single_bytes, floods, bodies, protocol,
+def company(s):
+    """Sixteen clients without a break, of every kind of answer: each the same whenever it is asked for."""
+    kinds = [(path, {**body, **more}) for path, body in ((COMPLETIONS, {"prompt": "ROMEO:\nO", "max_tokens": 60, "temperature": 0}),
+                                                         (INVOCATIONS, {"inputs": "JULIET:\nA"}))
+             for more in ({}, {"stream": True})] + [(COMPLETIONS, {**LONG, "n": 3, "max_tokens": 90, "temperature": 0.8, "seed": 5, "logprobs": 4})]
+    known, asked, until = {}, [0] * 16, time.monotonic() + 60 * min(1, s.scale * 10)
+
+    def ask(client):
+        while time.monotonic() < until:
+            path, body = kinds[asked[client] % len(kinds)]
+            status, _, data = s.server.ask("POST", path, json.dumps(body).encode(), JSON)
+            assert status == 200, data
+            if "stream" not in body:
+                told = json.loads(data)
+                texts = [c["text"] for c in told["choices"]] if "choices" in told else [told["generated_text"]]
+                assert known.setdefault(asked[client] % len(kinds), texts) == texts, (known, texts)
+            asked[client] += 1
+
+    siege.parallel_map(ask, 16, 16)
+    return f"{sum(asked)} answers"
+
+
+CASES = {case.__name__: case for case in (company, connections, leavers, leavers_early, halves, single_bytes, floods, bodies, protocol,
                                           large_bodies, unread, slow_bodies)}
 
 
