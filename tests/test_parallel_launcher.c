@@ -183,9 +183,12 @@ static void singletons_are_seen_after_the_fact(void **state)
 static void mpirun_leaves_its_ranks_a_second(void **state)
 {
     (void)state;
-    static const char *const shell[] = {"HOME=/root", NULL}, *const plain[] = {"OMPI_COMM_WORLD_SIZE=2", NULL};
-    static const char *const told[] = {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_odls_base_sigkill_timeout=7", NULL};
-    static const char *const wrong[] = {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_odls_base_sigkill_timeout=x", NULL};
+    static const char *const shell[] = {"HOME=/root", NULL}, *const plain[] = {"OMPI_COMM_WORLD_SIZE=2",
+                                                                               NULL};
+    static const char *const told[] = {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_odls_base_sigkill_timeout=7",
+                                       NULL};
+    static const char *const wrong[] = {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_odls_base_sigkill_timeout=x",
+                                        NULL};
     assert_true(tsr_launch_grace(shell) == 0);
     assert_true(tsr_launch_grace(plain) == 1);
     assert_true(tsr_launch_grace(told) == 7);

@@ -22,7 +22,7 @@ typedef struct leader {
     tsr_exchange **active; /* [n_active] in order of arrival */
     int64_t n_active, capacity;
     int leavers;
-    uint64_t taken; /* exchanges, so far */
+    uint64_t taken;           /* exchanges, so far */
     double drain_until, told; /* told: when the ranks last heard of this one */
     double drain_seconds;
     bool drain_is_over;
@@ -312,7 +312,8 @@ static tsr_status run(leader *l)
 static void flush(const leader *l)
 {
     double now = tsr_now(), until = now + TSR_SERVE_FLUSH_SECONDS;
-    if (l->drain_until > 0 && l->drain_until < until) until = l->drain_until > now + 1 ? l->drain_until : now + 1;
+    if (l->drain_until > 0 && l->drain_until < until)
+        until = l->drain_until > now + 1 ? l->drain_until : now + 1;
     while (atomic_load(&l->server->exchanges) > 0 && tsr_now() < until) poll(NULL, 0, 5);
 }
 

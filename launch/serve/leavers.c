@@ -26,7 +26,8 @@ void tsr_leavers_watch(int leavers, int socket, uint64_t number)
 {
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = number};
     if (epoll_ctl(leavers, EPOLL_CTL_ADD, socket, &event) == 0 || errno != EEXIST) return;
-    epoll_ctl(leavers, EPOLL_CTL_MOD, socket, &event); /* a connection that is kept: its request before this one */
+    epoll_ctl(leavers, EPOLL_CTL_MOD, socket,
+              &event); /* a connection that is kept: its request before this one */
 }
 
 int tsr_leavers_look(int leavers, uint64_t *numbers, int most)

@@ -34,8 +34,8 @@ typedef struct tsr_serve_settings {
     int64_t queue;      /* answers that may wait */
     int slots;          /* answers made at once */
     double drain_seconds, request_seconds, loading_seconds, send_seconds,
-        deadline;            /* request_seconds 0: no bound */
-    double grace_seconds;    /* to drain in where the launcher is ending the job itself; 0: no such launcher */
+        deadline;         /* request_seconds 0: no bound */
+    double grace_seconds; /* to drain in where the launcher is ending the job itself; 0: no such launcher */
     tsr_formatter formatter; /* of /invocations, where a request does not say */
     bool stream,
         array; /* of /invocations: answer in pieces, or a single input by a list, where a request does not say */
