@@ -27,8 +27,10 @@ tsr_status tsr_admit_any(const tsr_server *server, tsr_refusal *why)
                                           [TSR_SERVE_DRAINING] = "the server is shutting down",
                                           [TSR_SERVE_BROKEN] = "the server has failed"};
     int state = atomic_load(&server->state);
-    if (state == TSR_SERVE_READY) return TSR_OK;
-    return tsr_refuse(why, 503, NULL, "%s", reasons[state]);
+    if (state != TSR_SERVE_READY) return tsr_refuse(why, 503, NULL, "%s", reasons[state]);
+    if (atomic_load(&server->answer_bytes) > TSR_SERVE_ANSWER_BYTES)
+        return tsr_refuse(why, 503, NULL, "too many answers wait for their clients: try again later");
+    return TSR_OK;
 }
 
 /* The prompt of a conversation, special tokens and all. */

@@ -81,7 +81,8 @@ typedef struct tsr_exchange {
     const struct tsr_reply *reply;
     tsr_text out; /* bytes to be sent */
     int64_t out_sent;
-    bool stream_ended; /* `out` has the last bytes */
+    bool stream_ended;    /* `out` has the last bytes */
+    int64_t answer_bytes; /* counted in the server's sum of answers */
     struct tsr_client *client;
     int status;      /* of the answer, for the log */
     double deadline; /* tsr_now's clock; 0: none */

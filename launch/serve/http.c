@@ -2,7 +2,7 @@
  * works, answered.
  *
  * The library calls `receive` for a request when its headers are there, for each part of its body, at its end, and once
- * more when the connection is woken. Refusals that need no body go out before one is read.
+ * more when the connection is woken.
  */
 #include "base/checked.h"
 #include "base/log.h"
@@ -30,6 +30,8 @@ typedef struct visit {
     const tsr_route *route;
     bool admitted;
     char method[12];
+    tsr_refusal refusal; /* by the headers: goes out behind the body, which is dropped; http 0: none */
+    const char *allow;   /* of the refusal */
 } visit;
 
 /* --- Answers --- */
@@ -157,6 +159,20 @@ static turn decide(tsr_exchange *x)
     return SLEEP;
 }
 
+/* The text stays the exchange's, which outlives the sending of it, and is counted until then: slow clients may leave much
+ * lying about. */
+static enum MHD_Result answer_whole(visit *v)
+{
+    tsr_exchange *x = v->exchange;
+    if (tsr_text_init(&x->out, TSR_TEXT_NO_CAP) != TSR_OK || x->reply->whole(x, &x->out) != TSR_OK)
+        return MHD_NO;
+    x->answer_bytes = x->out.length;
+    atomic_fetch_add(&v->server->answer_bytes, x->answer_bytes);
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer((size_t)x->out.length, x->out.data, MHD_RESPMEM_PERSISTENT);
+    return queue(v, r, 200, x->reply->content_type);
+}
+
 /* Without the lock, since the library has locks of its own around a response and its reader. */
 static enum MHD_Result act(visit *v, turn what)
 {
@@ -171,9 +187,7 @@ static enum MHD_Result act(visit *v, turn what)
     case BEGIN_STREAM:
         return begin_stream(v);
     case ANSWER:
-        if (tsr_text_init(&x->out, TSR_TEXT_NO_CAP) != TSR_OK || x->reply->whole(x, &x->out) != TSR_OK)
-            return MHD_NO;
-        return answer_text(v, 200, x->reply->content_type, &x->out);
+        return answer_whole(v);
     default:
         return MHD_NO;
     }
@@ -300,6 +314,18 @@ static void name_request(visit *v)
     for (size_t i = 0; i < sizeof bytes; i++) snprintf(x->id + 2 * i, 3, "%02x", bytes[i]);
 }
 
+/* An answer to the headers alone closes the connection, and a client that is busy sending its body finds that out before
+ * it reads the answer. So the body is taken first, unless it is far too long, or the client asks before it sends it. */
+static enum MHD_Result refuse_behind_body(visit *v, const tsr_refusal *why, const char *allow)
+{
+    const char *length = header(v, "Content-Length");
+    unsigned long long most = (unsigned long long)v->server->settings.body_bytes * TSR_SERVE_BODIES_DROPPED;
+    if (header(v, "Expect") || (length && strtoull(length, NULL, 10) > most)) return refuse(v, why, allow);
+    v->refusal = *why;
+    v->allow = allow;
+    return MHD_YES;
+}
+
 static visit *begin_visit(tsr_server *server, struct MHD_Connection *connection, const char *method)
 {
     void *p;
@@ -335,13 +361,14 @@ static enum MHD_Result receive(void *cls, struct MHD_Connection *connection, con
         v = begin_visit(cls, connection, method);
         *context = v;
         if (!v) return MHD_NO;
-        return check_headers(v, path, &why, &allow) == TSR_OK ? MHD_YES : refuse(v, &why, allow);
+        return check_headers(v, path, &why, &allow) == TSR_OK ? MHD_YES : refuse_behind_body(v, &why, allow);
     }
     if (*n_data > 0) {
-        if (v->route->api) add_body(v, data, *n_data);
+        if (!v->refusal.http && v->route->api) add_body(v, data, *n_data);
         *n_data = 0;
         return MHD_YES;
     }
+    if (v->refusal.http) return refuse(v, &v->refusal, v->allow);
     if (!v->route->api) return answer_get(v);
     return v->admitted ? answer_or_sleep(v) : admit(v);
 }
@@ -355,6 +382,7 @@ static void complete(void *cls, struct MHD_Connection *connection, void **contex
     if (!v) return;
     tsr_exchange *x = v->exchange;
     drop_body(v);
+    atomic_fetch_sub(&server->answer_bytes, x->answer_bytes);
     pthread_mutex_lock(&x->lock);
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && (x->gone || x->status == 0)) x->status = 499;
     x->gone = true;

@@ -8,6 +8,8 @@ enum {
     TSR_SERVE_CROWDED_SECONDS = 2,     /* the same where nine in ten connections are taken */
     TSR_SERVE_BODIES = 4,              /* bodies of the largest size that may be in memory at once, */
     TSR_SERVE_BODY_BYTES = 1 << 28,    /* or so many bytes of bodies, if that is more */
+    TSR_SERVE_BODIES_DROPPED = 4,      /* a refused body of so many times the largest is still read */
+    TSR_SERVE_ANSWER_BYTES = 1 << 29,  /* of whole answers lying ready: beyond, requests are refused */
     TSR_SERVE_CHAT_BYTES = 8 << 20,    /* of a prompt that a chat template makes */
     TSR_SERVE_THREADS = 4,             /* that read requests and write answers */
     TSR_SERVE_KEEPALIVE_SECONDS = 15,  /* a stream without a token for so long gets a comment */

@@ -58,8 +58,9 @@ typedef struct tsr_server {
     tsr_chat *chat;      /* NULL: the model has no chat template */
     tsr_desk desk;
     tsr_metrics metrics;
-    atomic_llong body_bytes; /* of all bodies in memory */
-    atomic_llong exchanges;  /* that have no end yet */
+    atomic_llong body_bytes;   /* of all bodies in memory */
+    atomic_llong answer_bytes; /* of whole answers that their clients have not taken yet */
+    atomic_llong exchanges;    /* that have no end yet */
     atomic_llong
         beat; /* milliseconds on tsr_now's clock: the leader's last sign of life; 0: it has no work */
     struct tsr_http *http;

@@ -320,6 +320,12 @@ class Keys(Case):
                     self.assertEqual((got, headers["WWW-Authenticate"]), (401, "Bearer"), (path, given))
                     self.assertEqual(json.loads(body)["code"] if path == INVOCATIONS else
                                      json.loads(body)["error"]["code"], 401 if path == INVOCATIONS else "invalid_api_key")
+            # Whoever sends much hears the refusal, too.
+            with socket.create_connection(("127.0.0.1", server.port), 30) as s:
+                s.sendall(head(length=2000000))
+                time.sleep(0.05)
+                s.sendall(b" " * 2000000)
+                self.assertTrue(s.recv(100).startswith(b"HTTP/1.1 401"))
             key = {"Authorization": "Bearer s3cret"}
             self.assertEqual(server.ask("GET", "/v1/models", headers=key)[0], 200)
             self.assertEqual(server.post(COMPLETIONS, {"prompt": "The", "max_tokens": 1}, key)[0], 200)

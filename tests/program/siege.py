@@ -34,6 +34,7 @@ def arguments(description):
     binary = pathlib.Path(args.program).read_bytes()
     support.SANITIZED = b"__asan_init" in binary or b"__tsan_init" in binary
     support.SLOWNESS = 10 if support.SANITIZED else 1
+    support.ENVIRONMENT.setdefault("TSAN_OPTIONS", f"suppressions={support.ROOT / 'tests' / 'tsan.supp'}")
     args.seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
     random.seed(args.seed)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -482,7 +482,10 @@ def main():
                   f"{s.processes.threads()} threads", flush=True)
         now, peak = s.processes.resident()
         grown = [b - a for a, b in zip(s.began, now)]
-        print(f"the end: exit code {s.server.end()}, {s.began} MB at first, {now} at last, {peak} at most", flush=True)
+        code = s.server.end()
+        print(f"the end: exit code {code}, {s.began} MB at first, {now} at last, {peak} at most", flush=True)
+        if code != 0:
+            failed.append("the end")
         if max(grown) > 512 and not support.SANITIZED:
             failed.append("memory")
     finally:
