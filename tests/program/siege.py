@@ -206,7 +206,9 @@ def listens(port):
 def end_of(server, seconds=60):
     """(exit code, seconds) of a server that ends by itself or has been signalled."""
     began = time.monotonic()
-    return server.stop(seconds=seconds), time.monotonic() - began
+    code, took = server.stop(seconds=seconds), time.monotonic() - began
+    assert not any("WARNING: ThreadSanitizer" in line for line in server.lines), server.lines
+    return code, took
 
 
 def hang_up(server):
