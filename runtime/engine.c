@@ -340,7 +340,8 @@ static tsr_status build_steps(tsr_engine *e)
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
     TSR_TRY(tsr_scheduler_create(&e->limits, &e->scheduler));
     tsr_scheduler_set_ahead(e->scheduler, e->goes_ahead);
-    return TSR_OK;
+    if (!e->options.prefix_cache) return TSR_OK;
+    return tsr_scheduler_share_prefixes(e->scheduler, e->local->ropes, e->local->n_ropes);
 }
 
 static void fill_info(tsr_engine *e)
@@ -546,5 +547,7 @@ tsr_engine_counts tsr_engine_get_counts(const tsr_engine *e)
                                .pages_used = c.pages_used,
                                .steps = c.steps,
                                .prompt_tokens = c.prompt_tokens,
-                               .generated_tokens = c.generated_tokens};
+                               .generated_tokens = c.generated_tokens,
+                               .prefix_queries = c.prefix_queries,
+                               .prefix_hits = c.prefix_hits};
 }

@@ -320,7 +320,8 @@ tsr_status tsr_engine_result(const tsr_engine *e, int64_t id, tsr_result *out)
                         .alternatives = q->top,
                         .prompt_alternatives = q->prompt_top,
                         .waiting = q->state == TSR_REQUEST_WAITING,
-                        .n_label_rows = r->scores ? q->n_outputs : 0};
+                        .n_label_rows = r->scores ? q->n_outputs : 0,
+                        .n_cached = (int64_t)q->n_shared * TSR_PAGE_TOKENS};
     out->first_token_seconds = r->first_token > 0 ? r->first_token - r->submitted : 0;
     out->seconds = r->ended > 0 ? r->ended - r->submitted : 0;
     return TSR_OK;

@@ -83,6 +83,9 @@ typedef struct tsr_request {
 
     /* The scheduler's. */
     int32_t n_computed; /* tokens of prompt and generated that are in the cache */
+    int32_t n_shared;   /* pages of the cache that it did not compute itself */
+    int32_t n_noted;    /* its first pages that stand in the prefix cache */
+    bool notes_no_more; /* none of its further pages will */
     int32_t slot;       /* -1 unless running */
     int32_t reserved;   /* pages promised and not taken yet */
     int32_t chosen_row; /* row of the step planned last that chooses a token for it */

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "layers/kernel.h"
 #include "runtime/page_pool.h"
+#include "runtime/prefix_cache.h"
 
 #include <assert.h>
 #include <math.h>
@@ -28,8 +29,12 @@ enum { MOST_PLANNED = 2 };
 struct tsr_scheduler {
     tsr_step_limits limits;
     tsr_page_pool *pool;
-    int64_t number; /* of the last record */
-    bool ahead;     /* steps may be marked so */
+    tsr_prefix_cache *prefixes; /* NULL: nothing is shared */
+    int64_t table_pages;        /* that the running requests can come to have, shared ones counted for each */
+    int32_t n_shared;           /* pages that the sequences which begin in the record being planned share */
+    bool no_room;               /* for the first that waits, as long as nothing ends or becomes known */
+    int64_t number;             /* of the last record */
+    bool ahead;                 /* steps may be marked so */
 
     tsr_request *first_waiting, *last_waiting;
     tsr_request **running; /* [n_running] of [max_sequences], in order of admission */
@@ -103,6 +108,7 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler)
     tsr_scheduler *s = *scheduler;
     if (!s) return;
     tsr_scheduler_finish_all(s, TSR_FINISH_CANCELLED);
+    tsr_prefix_cache_destroy(&s->prefixes);
     tsr_page_pool_destroy(&s->pool);
     tsr_free(s->running);
     tsr_free(s->free_slots);
@@ -113,6 +119,12 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler)
     tsr_free(s->updated);
     tsr_free(s);
     *scheduler = NULL;
+}
+
+tsr_status tsr_scheduler_share_prefixes(tsr_scheduler *s, const tsr_rope *ropes, int64_t n_ropes)
+{
+    tsr_prefix_cache_options o = {.limits = &s->limits, .pool = s->pool, .ropes = ropes, .n_ropes = n_ropes};
+    return tsr_prefix_cache_create(&o, &s->prefixes);
 }
 
 /* ---- Coming ---- */
@@ -156,11 +168,26 @@ static void leave_queue(tsr_scheduler *s, tsr_request *r)
 
 /* ---- Going ---- */
 
+/* [pages_per_slot] */
+static int32_t *pages_of(const tsr_scheduler *s, const tsr_request *r)
+{
+    return s->slot_pages + (int64_t)r->slot * s->pages_per_slot;
+}
+
+/* Pages that it needs at the worst. */
+static int32_t worst_pages(const tsr_request *r)
+{
+    return tsr_pages_for(tsr_request_cached_tokens(&r->spec));
+}
+
 static void leave_slot(tsr_scheduler *s, tsr_request *r)
 {
-    tsr_page_pool_release(s->pool, s->slot_pages + (int64_t)r->slot * s->pages_per_slot,
-                          s->slot_n_pages[r->slot]);
+    if (s->prefixes)
+        tsr_prefix_cache_leave(s->prefixes, r, pages_of(s, r), s->slot_n_pages[r->slot]);
+    else
+        tsr_page_pool_release(s->pool, pages_of(s, r), s->slot_n_pages[r->slot]);
     tsr_page_pool_unreserve(s->pool, r->reserved);
+    s->table_pages -= worst_pages(r);
     s->slot_n_pages[r->slot] = 0;
     s->free_slots[s->n_free_slots++] = r->slot;
     s->releases[s->n_releases++] = r->slot;
@@ -183,14 +210,14 @@ static void stop_running(tsr_scheduler *s, tsr_request *r)
 void tsr_scheduler_finish(tsr_scheduler *s, tsr_request *r, tsr_finish reason)
 {
     assert(reason != TSR_FINISH_NONE);
+    if (r->state != TSR_REQUEST_WAITING && r->state != TSR_REQUEST_RUNNING) return;
+    r->finish = reason;
+    s->no_room = false;
     if (r->state == TSR_REQUEST_WAITING)
         leave_queue(s, r);
-    else if (r->state == TSR_REQUEST_RUNNING)
-        stop_running(s, r);
     else
-        return;
+        stop_running(s, r);
     r->state = TSR_REQUEST_FINISHED;
-    r->finish = reason;
     s->counts.finished++;
 }
 
@@ -254,17 +281,23 @@ static void plan_row(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, 
         (tsr_record_row){record->n_tokens, record->n_sequences, (int32_t)kind, target};
 }
 
+/* Nothing of it has been planned yet. */
+static bool is_new(const tsr_request *r)
+{
+    return r->n_computed == r->n_shared * TSR_PAGE_TOKENS;
+}
+
+/* The other ranks hear of shared pages with the first ones of its own. */
 static int32_t plan_pages(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, int32_t n_tokens)
 {
-    int32_t *have = &s->slot_n_pages[r->slot];
-    int32_t n = tsr_pages_for((int64_t)r->n_computed + n_tokens) - *have;
-    int32_t *pages = s->slot_pages + (int64_t)r->slot * s->pages_per_slot + *have;
-    tsr_page_pool_take(s->pool, n, pages);
-    memcpy(record->pages + record->n_pages, pages, (size_t)n * sizeof *pages);
-    record->n_pages += n;
+    int32_t *have = &s->slot_n_pages[r->slot], *pages = pages_of(s, r);
+    int32_t n = tsr_pages_for((int64_t)r->n_computed + n_tokens) - *have, told = is_new(r) ? 0 : *have;
+    tsr_page_pool_take(s->pool, n, pages + *have);
     r->reserved -= n;
     *have += n;
-    return n;
+    memcpy(record->pages + record->n_pages, pages + told, (size_t)(*have - told) * sizeof *pages);
+    record->n_pages += *have - told;
+    return *have - told;
 }
 
 /* The token at a position, or the row under way that chooses it. */
@@ -286,13 +319,19 @@ static void plan_tokens(tsr_scheduler *s, tsr_request *r, tsr_step_record *recor
 
 static int32_t plan_start(const tsr_request *r, tsr_step_record *record)
 {
-    if (r->n_computed > 0) return -1;
+    if (!is_new(r)) return -1;
+    int32_t shared = r->n_shared * TSR_PAGE_TOKENS;
+    if (shared > 0 && tsr_sampling_keeps_ids(&r->spec.sampling)) {
+        memcpy(record->shared_ids + record->n_shared_ids, r->spec.prompt, (size_t)shared * sizeof(int32_t));
+        record->n_shared_ids += shared;
+    }
     record->starts[record->n_starts] = (tsr_record_start){.sampling = r->spec.sampling,
                                                           .prompt_length = r->spec.n_prompt,
                                                           .prefix_length = r->spec.prefix_length,
                                                           .mask_position = r->spec.mask_position,
                                                           .n_top = r->spec.n_top,
-                                                          .n_prompt_top = r->spec.n_prompt_top};
+                                                          .n_prompt_top = r->spec.n_prompt_top,
+                                                          .n_shared = r->n_shared};
     return record->n_starts++;
 }
 
@@ -311,17 +350,54 @@ static void plan_sequence(tsr_scheduler *s, tsr_request *r, tsr_step_record *rec
     r->n_computed += n;
 }
 
+static bool take_pages(tsr_scheduler *s, tsr_request *r, int32_t shared)
+{
+    int32_t worst = worst_pages(r);
+    if (s->prefixes) return tsr_prefix_cache_begin(s->prefixes, r, pages_of(s, r), shared, worst);
+    if (!tsr_page_pool_reserve(s->pool, worst)) return false;
+    r->reserved = worst;
+    return true;
+}
+
+/* Room in the page tables and in the pool, for a request that has got a slot. */
+static bool take_room(tsr_scheduler *s, tsr_request *r, int32_t shared)
+{
+    int64_t table_pages = s->table_pages + worst_pages(r);
+    s->no_room = table_pages > tsr_most_table_pages(&s->limits) || !take_pages(s, r, shared);
+    if (!s->no_room) s->table_pages = table_pages;
+    return !s->no_room;
+}
+
+/* Behind the pages that it shares. */
+static bool begin_in_slot(tsr_scheduler *s, tsr_request *r, const tsr_step_record *record)
+{
+    int32_t shared = s->prefixes ? tsr_prefix_cache_match(s->prefixes, r, pages_of(s, r)) : 0;
+    r->n_computed = shared * TSR_PAGE_TOKENS;
+    if (chunk_tokens(s, r, record) > 0 && s->n_shared + shared <= tsr_most_shared_pages(&s->limits) &&
+        take_room(s, r, shared)) {
+        s->n_shared += shared;
+        s->slot_n_pages[r->slot] = shared;
+        if (tsr_prefix_cache_serves(s->prefixes, r)) s->counts.prefix_queries += r->spec.n_prompt;
+        s->counts.prefix_hits += r->n_computed;
+        return true;
+    }
+    r->n_computed = 0;
+    return false;
+}
+
 /* Admits the request that has waited longest; false if it has to go on waiting. */
 static bool admit_first(tsr_scheduler *s, tsr_step_record *record)
 {
     tsr_request *r = s->first_waiting;
-    if (!r || s->n_free_slots == 0 || chunk_tokens(s, r, record) == 0) return false;
-    int32_t pages = tsr_pages_for(tsr_request_cached_tokens(&r->spec));
-    if (!tsr_page_pool_reserve(s->pool, pages)) return false;
+    if (!r || s->n_free_slots == 0 || s->no_room || chunk_tokens(s, r, record) == 0) return false;
+    r->slot = s->free_slots[s->n_free_slots - 1];
+    if (!begin_in_slot(s, r, record)) {
+        r->slot = -1;
+        return false;
+    }
+    s->n_free_slots--;
     leave_queue(s, r);
     r->state = TSR_REQUEST_RUNNING;
-    r->reserved = pages;
-    r->slot = s->free_slots[--s->n_free_slots];
     s->running[s->n_running++] = r;
     plan_sequence(s, r, record, chunk_tokens(s, r, record));
     return true;
@@ -332,7 +408,7 @@ static void begin_record(tsr_scheduler *s, tsr_step_record *record, tsr_record_k
     tsr_step_record_clear(record, kind, ++s->number);
     memcpy(record->releases, s->releases, (size_t)s->n_releases * sizeof *s->releases);
     record->n_releases = s->n_releases;
-    s->n_releases = s->n_updated = 0;
+    s->n_releases = s->n_updated = s->n_shared = 0;
 }
 
 void tsr_scheduler_set_ahead(tsr_scheduler *s, bool ahead)
@@ -360,9 +436,18 @@ static bool may_go_ahead(const tsr_scheduler *s, const planned_step *step)
     return s->ahead && left;
 }
 
+/* What the steps planned so far have made certain may be shared from now on. */
+static void note_pages(tsr_scheduler *s)
+{
+    for (int32_t i = 0; i < s->n_running && s->prefixes; i++)
+        if (tsr_prefix_cache_advance(s->prefixes, s->running[i], pages_of(s, s->running[i])))
+            s->no_room = false;
+}
+
 void tsr_scheduler_plan(tsr_scheduler *s, tsr_step_record *record)
 {
     assert(s->n_planned < MOST_PLANNED);
+    note_pages(s);
     begin_record(s, record, TSR_RECORD_STEP);
     for (int32_t i = 0; i < s->n_running; i++)
         if (!reads_prompt(s->running[i]) && !fully_planned(s->running[i]))

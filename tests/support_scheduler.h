@@ -259,6 +259,7 @@ typedef struct simulation {
     int n_requests, n_submitted, last_started, refused, steps;
     flight flights[2];
     int n_flights, went_ahead;
+    bool shares; /* pages; then texts begin alike */
 } simulation;
 
 static inline int32_t between(tsr_rng *rng, int32_t low, int32_t high)
@@ -276,6 +277,20 @@ static inline tsr_step_limits random_limits(tsr_rng *rng)
     return l;
 }
 
+/* A beginning of what an earlier request says or is told, as a rule all of it; returns its length. */
+static inline int32_t begin_alike(simulation *s, int number, int32_t most, int32_t *prompt)
+{
+    static expected e;
+    if (!s->shares || number == 0 || between(&s->rng, 0, 3) == 0) return 0;
+    const tsr_request_spec *spec = &s->requests[between(&s->rng, 0, number - 1)]->spec;
+    expect_alone(spec, s->limits.vocabulary, &e);
+    int32_t n = spec->n_prompt + e.n;
+    if (between(&s->rng, 0, 3) == 0) n = between(&s->rng, 1, n);
+    if (n > most) n = most;
+    for (int32_t i = 0; i < n; i++) prompt[i] = i < spec->n_prompt ? spec->prompt[i] : e.ids[i - spec->n_prompt];
+    return n;
+}
+
 static inline tsr_request *random_request(simulation *s, int number)
 {
     tsr_rng *rng = &s->rng;
@@ -284,7 +299,8 @@ static inline tsr_request *random_request(simulation *s, int number)
     spec.n_prompt = between(rng, 1, tsr_rng_below(rng, 2) && context > 20 ? 20 : context);
     spec.max_new_tokens = between(rng, 0, tsr_rng_below(rng, 3) ? 10 : 250);
     if (spec.n_prompt + spec.max_new_tokens > context) spec.max_new_tokens = context - spec.n_prompt;
-    for (int32_t i = 0; i < spec.n_prompt; i++) prompt[i] = between(rng, 0, v - 1);
+    for (int32_t i = begin_alike(s, number, spec.n_prompt, prompt); i < spec.n_prompt; i++)
+        prompt[i] = between(rng, 0, v - 1);
     for (int i = 0; i < 4; i++) ids[i] = between(rng, 0, v - 1);
     spec.prompt = prompt;
     spec.eos_ids = ids;
@@ -340,9 +356,10 @@ static inline void check_counts(const simulation *s)
     }
     assert_int_equal(c.waiting, waiting);
     assert_int_equal(c.running, running);
-    assert_int_equal(c.pages_used, pages);
+    assert_true(s->shares ? c.pages_used <= 2 * pages : c.pages_used == pages);
+    assert_true(pages == 0 || c.pages_used > 0);
     assert_int_equal(c.pages_reserved, reserved);
-    assert_true(pages + reserved <= s->limits.n_pages);
+    assert_true(c.pages_used + reserved <= s->limits.n_pages);
     assert_int_equal(tsr_scheduler_idle(s->scheduler), waiting + running == 0);
 }
 
@@ -471,6 +488,13 @@ static inline void simulation_create(simulation *s, uint64_t seed, const tsr_ste
     rank_create(&s->follower, &s->limits);
     for (int i = 0; i < 2; i++)
         s->flights[i].results = calloc((size_t)s->limits.max_rows, sizeof(tsr_sample_result));
+}
+
+/* Requests share pages, and begin alike. */
+static inline void share(simulation *s)
+{
+    s->shares = true;
+    assert_int_equal(tsr_scheduler_share_prefixes(s->scheduler, NULL, 0), TSR_OK);
 }
 
 /* The scheduler plans ahead of results; `device`: tokens then become known on the device alone. */

@@ -34,6 +34,27 @@ static void ahead_is_as_alone(void **state)
     assert_true(ahead > steps / 20);
 }
 
+/* Nor does sharing pages, which is done, pages being few or many, planned ahead or not. */
+static void sharing_is_as_alone(void **state)
+{
+    (void)state;
+    int64_t queries = 0, hits = 0;
+    for (uint64_t seed = 1; seed <= 1000; seed++) {
+        simulation s;
+        tsr_scheduler_counts c;
+        simulation_create(&s, seed * 7919, NULL);
+        share(&s);
+        if (seed % 4 > 1) go_ahead(&s, seed % 2);
+        run_all(&s, between(&s.rng, 1, MOST_REQUESTS));
+        tsr_scheduler_get_counts(s.scheduler, &c);
+        assert_int_equal(c.pages_used, 0);
+        queries += c.prefix_queries;
+        hits += c.prefix_hits;
+        simulation_destroy(&s);
+    }
+    assert_true(hits > queries / 10 && hits < queries);
+}
+
 /* ---- Single rules ---- */
 
 static const tsr_step_limits small = {
@@ -470,6 +491,7 @@ int main(void)
         cmocka_unit_test(failed_rows_end_their_request_alone),
         cmocka_unit_test(batched_is_as_alone),
         cmocka_unit_test(ahead_is_as_alone),
+        cmocka_unit_test(sharing_is_as_alone),
         cmocka_unit_test(a_token_in_vain_is_dropped),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(a_list_without_memory_ends_its_request),

@@ -136,5 +136,6 @@ tsr_status tsr_job_update(tsr_job *job, const tsr_result *r, bool *news)
         TSR_TRY(tsr_text_append(&job->text, r->text + job->text.length, shown - job->text.length));
     if (r->finish != TSR_FINISH_NONE) TSR_TRY(copy_prompt_scores(job, r));
     job->finish = r->finish;
+    job->n_cached = r->n_cached;
     return TSR_OK;
 }

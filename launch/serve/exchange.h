@@ -44,6 +44,7 @@ typedef struct tsr_job {
     /* lock: */
     tsr_new_token *tokens; /* [n_tokens] */
     int64_t n_tokens, capacity;
+    int64_t n_cached;                /* tokens of the prompt that were in the prefix cache */
     tsr_token_logprob *alternatives; /* [n_tokens][call.logprobs], NULL without */
     int64_t alternatives_capacity;
     float *prompt_logprobs;                 /* [prompt.count] with echo and logprobs, once it is done */
