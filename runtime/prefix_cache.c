@@ -72,8 +72,7 @@ static int64_t regime_of_page(const tsr_prefix_cache *c, const tsr_request *r, i
 
 bool tsr_prefix_cache_serves(const tsr_prefix_cache *c, const tsr_request *r)
 {
-    bool every_row = r->spec.prompt_logprobs || r->spec.outputs == TSR_OUTPUTS_EVERY;
-    return c && !every_row && !reads_both_ways(r);
+    return c && !r->spec.prompt_logprobs && r->spec.outputs != TSR_OUTPUTS_EVERY && !reads_both_ways(r);
 }
 
 int32_t tsr_prefix_cache_match(const tsr_prefix_cache *c, const tsr_request *r, int32_t *pages)

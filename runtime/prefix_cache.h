@@ -50,7 +50,7 @@ typedef struct tsr_prefix_cache_options {
 tsr_status tsr_prefix_cache_create(const tsr_prefix_cache_options *options, tsr_prefix_cache **out);
 void tsr_prefix_cache_destroy(tsr_prefix_cache **cache);
 
-/* Whether the request may begin with shared pages. */
+/* Whether the request may begin with shared pages. cache may be NULL. */
 bool tsr_prefix_cache_serves(const tsr_prefix_cache *cache, const tsr_request *request);
 /* Writes the pages that its prompt begins with, room for n_prompt / TSR_PAGE_TOKENS, and returns their number. */
 int32_t tsr_prefix_cache_match(const tsr_prefix_cache *cache, const tsr_request *request, int32_t *pages);

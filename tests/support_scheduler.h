@@ -287,7 +287,8 @@ static inline int32_t begin_alike(simulation *s, int number, int32_t most, int32
     int32_t n = spec->n_prompt + e.n;
     if (between(&s->rng, 0, 3) == 0) n = between(&s->rng, 1, n);
     if (n > most) n = most;
-    for (int32_t i = 0; i < n; i++) prompt[i] = i < spec->n_prompt ? spec->prompt[i] : e.ids[i - spec->n_prompt];
+    for (int32_t i = 0; i < n; i++)
+        prompt[i] = i < spec->n_prompt ? spec->prompt[i] : e.ids[i - spec->n_prompt];
     return n;
 }
 
@@ -296,7 +297,8 @@ static inline tsr_request *random_request(simulation *s, int number)
     tsr_rng *rng = &s->rng;
     int32_t prompt[250], ids[4], context = s->limits.max_context, v = s->limits.vocabulary;
     tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
-    spec.n_prompt = between(rng, 1, tsr_rng_below(rng, 2) && context > 20 ? 20 : context);
+    bool small = !s->shares && tsr_rng_below(rng, 2) && context > 20;
+    spec.n_prompt = between(rng, 1, small ? 20 : context);
     spec.max_new_tokens = between(rng, 0, tsr_rng_below(rng, 3) ? 10 : 250);
     if (spec.n_prompt + spec.max_new_tokens > context) spec.max_new_tokens = context - spec.n_prompt;
     for (int32_t i = begin_alike(s, number, spec.n_prompt, prompt); i < spec.n_prompt; i++)

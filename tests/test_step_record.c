@@ -38,7 +38,8 @@ static tsr_request *make_request(tsr_rng *rng)
     tsr_request *r;
     spec.prompt = prompt;
     spec.n_prompt = 1 + (int32_t)tsr_rng_below(rng, 150);
-    for (int32_t i = 0; i < spec.n_prompt; i++) prompt[i] = (int32_t)tsr_rng_below(rng, 100);
+    int32_t alike = tsr_rng_below(rng, 3) ? 100 : 0; /* as other prompts begin */
+    for (int32_t i = 0; i < spec.n_prompt; i++) prompt[i] = i < alike ? i : (int32_t)tsr_rng_below(rng, 100);
     spec.max_new_tokens = 1 + (int32_t)tsr_rng_below(rng, 10);
     spec.prompt_logprobs = tsr_rng_below(rng, 3) == 0;
     spec.n_top = (int32_t)tsr_rng_below(rng, 5);
@@ -65,6 +66,7 @@ static void make_series(series *s, uint64_t seed)
     tsr_sample_result results[20];
     *s = (series){0};
     assert_int_equal(tsr_scheduler_create(&limits, &scheduler), TSR_OK);
+    assert_int_equal(tsr_scheduler_share_prefixes(scheduler, NULL, 0), TSR_OK);
     assert_int_equal(tsr_step_record_create(&limits, &record), TSR_OK);
     for (int i = 0; i < 8; i++) {
         requests[i] = make_request(&rng);
@@ -125,7 +127,7 @@ static void records_survive_the_journey(void **state)
     follower f;
     follower_create(&f, &s, 0);
     void *again = malloc((size_t)tsr_step_record_max_bytes(&limits));
-    bool starts = false, releases = false;
+    bool starts = false, releases = false, shared = false, shared_ids = false;
     for (int i = 0; i < s.n; i++) {
         int64_t peeked;
         assert_int_equal(tsr_step_record_peek(s.bytes[i], &limits, &peeked), TSR_OK);
@@ -137,9 +139,11 @@ static void records_survive_the_journey(void **state)
                             (size_t)(s.size[i] > TSR_RECORD_INLINE ? s.size[i] : TSR_RECORD_INLINE));
         starts |= f.record->n_starts > 0;
         releases |= f.record->n_releases > 0;
+        for (int32_t k = 0; k < f.record->n_starts; k++) shared |= f.record->starts[k].n_shared > 0;
+        shared_ids |= f.record->n_shared_ids > 0;
     }
     assert_int_equal(f.record->kind, TSR_RECORD_SHUTDOWN);
-    assert_true(starts && releases && s.n > 10);
+    assert_true(starts && releases && shared && shared_ids && s.n > 10);
     free(again);
     follower_destroy(&f);
     free_series(&s);
@@ -318,6 +322,161 @@ static void the_past_counts(void **state)
         expect_apply(&f, second[i].status);
         follower_destroy(&f);
     }
+}
+
+/* A prompt of 70 tokens, computed from `position` on behind `shared` pages; three pages in all, or one. */
+static void long_sequence(tsr_step_record *r, int64_t number, int32_t slot, int32_t shared, int32_t position,
+                          const int32_t *pages)
+{
+    tsr_step_record_clear(r, TSR_RECORD_STEP, number);
+    r->n_sequences = r->n_starts = 1;
+    r->n_pages = pages[1] >= 0 ? 3 : 1;
+    r->n_tokens = 70 - position < 40 ? 70 - position : 40;
+    r->starts[0] =
+        (tsr_record_start){.sampling = TSR_SAMPLING_GREEDY, .prompt_length = 70, .n_shared = shared};
+    r->sequences[0] = (tsr_record_sequence){slot, 0, position, r->n_tokens, r->n_pages};
+    memcpy(r->pages, pages, 3 * sizeof *pages);
+    for (int i = 0; i < 40; i++) r->ids[i] = i;
+}
+
+/* Slot 0 reads 70 tokens into pages 3, 4 and 5 in two records; then a sequence begins in slot 1. */
+static void what_is_shared_must_be_there(void **state)
+{
+    (void)state;
+    const struct {
+        int32_t shared, position, pages[3], release;
+        tsr_status status;
+    } third[] = {
+        {2, 64, {3, 4, 9}, -1, TSR_OK},
+        {1, 32, {3, 8, 9}, -1, TSR_OK},
+        {2, 64, {3, 4, 5}, 0, TSR_OK}, /* nobody has them any longer, but they are as they were; 5 is new */
+        {0, 0, {3, 4, 9}, 0, TSR_OK},
+        {2, 64, {3, 4, 5}, -1, TSR_ERR_INTERNAL},  /* page 5 is the other's */
+        {2, 64, {4, 3, 9}, -1, TSR_ERR_INTERNAL},  /* the wrong way round */
+        {2, 64, {3, 3, 9}, -1, TSR_ERR_INTERNAL},  /* twice */
+        {2, 64, {3, 5, 9}, -1, TSR_ERR_INTERNAL},  /* not full */
+        {2, 64, {3, 20, 9}, -1, TSR_ERR_INTERNAL}, /* never written */
+        {2, 32, {3, 4, 9}, -1, TSR_ERR_INTERNAL},  /* written again */
+        {1, 64, {3, 4, 9}, -1, TSR_ERR_INTERNAL},  /* a gap */
+        {0, 0, {3, 8, 9}, -1, TSR_ERR_INTERNAL},   /* handed out while it is in use */
+    };
+    for (size_t i = 0; i < sizeof third / sizeof *third; i++) {
+        follower f;
+        follower_create(&f, NULL, 0);
+        long_sequence(f.record, 1, 0, 0, 0, (const int32_t[]){3, 4, 5});
+        assert_int_equal(tsr_step_record_check(f.record, &limits), TSR_OK);
+        expect_apply(&f, TSR_OK);
+        long_sequence(f.record, 2, 0, 0, 40, (const int32_t[]){0, -1, -1});
+        f.record->n_starts = f.record->n_pages = f.record->sequences[0].n_pages = 0;
+        f.record->sequences[0].start = -1;
+        assert_int_equal(tsr_step_record_check(f.record, &limits), TSR_OK);
+        expect_apply(&f, TSR_OK);
+        long_sequence(f.record, 3, 1, third[i].shared, third[i].position, third[i].pages);
+        if (third[i].release >= 0) f.record->releases[f.record->n_releases++] = third[i].release;
+        assert_int_equal(tsr_step_record_check(f.record, &limits), TSR_OK);
+        expect_apply(&f, third[i].status);
+        follower_destroy(&f);
+    }
+}
+
+/* A page may not be read in the record that fills it, nor once another sequence has it for itself. */
+static void what_is_shared_must_have_been_there(void **state)
+{
+    (void)state;
+    follower f;
+    follower_create(&f, NULL, 0);
+    one_sequence(f.record, 1, 0, 0, 0, 3, 5);
+    expect_apply(&f, TSR_OK);
+    tsr_step_record *r = f.record;
+    long_sequence(r, 2, 1, 1, 32, (const int32_t[]){3, 8, 9}); /* behind one that fills page 3 */
+    r->n_tokens = 31 + 9;
+    r->n_sequences = 2;
+    r->sequences[1] = r->sequences[0];
+    r->sequences[1].n_tokens = 9;
+    r->sequences[0] = (tsr_record_sequence){0, -1, 1, 31, 0};
+    assert_int_equal(tsr_step_record_check(r, &limits), TSR_OK);
+    expect_apply(&f, TSR_ERR_INTERNAL);
+    follower_destroy(&f);
+
+    follower_create(&f, NULL, 0);
+    long_sequence(f.record, 1, 0, 0, 0, (const int32_t[]){3, 4, 5});
+    expect_apply(&f, TSR_OK);
+    one_sequence(f.record, 2, 1, 0, 0, 3, 5);
+    f.record->releases[f.record->n_releases++] = 0;
+    expect_apply(&f, TSR_OK);
+    long_sequence(f.record, 3, 2, 1, 32, (const int32_t[]){3, 8, 9});
+    f.record->releases[f.record->n_releases++] = 1;
+    expect_apply(&f, TSR_ERR_INTERNAL);
+    follower_destroy(&f);
+}
+
+/* What can be seen from a record alone. */
+static void shares_are_checked(void **state)
+{
+    (void)state;
+    follower f;
+    follower_create(&f, NULL, 0);
+    tsr_step_record *r = f.record;
+    const int32_t pages[3] = {3, 4, 9};
+#define EXPECT(status, change)                                                                               \
+    do {                                                                                                     \
+        long_sequence(r, 1, 1, 2, 64, pages);                                                                \
+        change;                                                                                              \
+        assert_int_equal(tsr_step_record_check(r, &limits), status);                                         \
+    } while (0)
+    EXPECT(TSR_OK, (void)0);
+    EXPECT(TSR_ERR_INTERNAL, r->starts[0].n_shared = -1);
+    EXPECT(TSR_ERR_INTERNAL, r->starts[0].prompt_length = 64); /* the last token of the prompt */
+    EXPECT(TSR_ERR_INTERNAL, r->starts[0].prefix_length = 5);
+    EXPECT(TSR_ERR_INTERNAL, r->starts[0].mask_position = 5);
+    EXPECT(TSR_ERR_INTERNAL, r->n_pages = r->sequences[0].n_pages = 1);
+    EXPECT(TSR_ERR_INTERNAL, r->sequences[0].start = 1);
+    EXPECT(TSR_ERR_INTERNAL, r->n_shared_ids = 64); /* nobody needs them */
+    EXPECT(TSR_ERR_INTERNAL, r->starts[0].sampling.repetition_penalty = 2);
+    EXPECT(TSR_ERR_INTERNAL, r->starts[0].sampling.keep_history = 1);
+    EXPECT(TSR_OK, (r->starts[0].sampling.repetition_penalty = 2, r->n_shared_ids = 64));
+    EXPECT(TSR_OK, (r->starts[0].sampling.keep_history = 1, r->n_shared_ids = 64));
+    r->shared_ids[63] = 100;
+    assert_int_equal(tsr_step_record_check(r, &limits), TSR_ERR_INTERNAL);
+    r->shared_ids[63] = -1; /* they are all known */
+    assert_int_equal(tsr_step_record_check(r, &limits), TSR_ERR_INTERNAL);
+#undef EXPECT
+    follower_destroy(&f);
+}
+
+/* Two sequences share a page; what their sampling has to know of it came with the record. */
+static void ids_of_shared_pages_are_known(void **state)
+{
+    (void)state;
+    follower f;
+    follower_create(&f, NULL, 0);
+    long_sequence(f.record, 1, 0, 0, 0, (const int32_t[]){3, 4, 5});
+    expect_apply(&f, TSR_OK);
+    tsr_step_record *r = f.record;
+    long_sequence(r, 2, 1, 1, 32, (const int32_t[]){3, 8, 9});
+    r->n_sequences = r->n_starts = 2;
+    r->starts[1] = r->starts[0];
+    r->starts[0].sampling.repetition_penalty = 2;
+    r->starts[1].sampling.keep_history = 1;
+    r->n_tokens = 4;
+    r->n_pages = 4;
+    for (int i = 0; i < 2; i++) r->sequences[i] = (tsr_record_sequence){1 + i, i, 32, 2, 2};
+    memcpy(r->pages, (const int32_t[]){3, 8, 3, 9}, 4 * sizeof *r->pages);
+    memcpy(r->ids, (const int32_t[]){60, 61, 62, 63}, 4 * sizeof *r->ids);
+    r->n_shared_ids = 64;
+    for (int i = 0; i < 64; i++) r->shared_ids[i] = i / 2;
+    assert_int_equal(tsr_step_record_check(r, &limits), TSR_OK);
+    expect_apply(&f, TSR_OK);
+    const tsr_slot *penalized = tsr_slot_table_get(f.slots, 1), *remembering = tsr_slot_table_get(f.slots, 2);
+    assert_int_equal(penalized->n_seen, 18);
+    assert_int_equal(penalized->seen[15], 15);
+    assert_int_equal(penalized->seen[17], 61);
+    assert_int_equal(remembering->n_history, 34);
+    assert_int_equal(remembering->history[0], 16);
+    assert_int_equal(remembering->history[33], 63);
+    assert_int_equal(remembering->n_cached, 34);
+    assert_int_equal(remembering->pages[0], 3);
+    follower_destroy(&f);
 }
 
 static void two_sequences_cannot_share_a_slot(void **state)
@@ -509,6 +668,10 @@ int main(void)
         cmocka_unit_test(hostile_records_are_refused_or_harmless),
         cmocka_unit_test(truncated_records_are_refused),
         cmocka_unit_test(the_past_counts),
+        cmocka_unit_test(what_is_shared_must_be_there),
+        cmocka_unit_test(what_is_shared_must_have_been_there),
+        cmocka_unit_test(shares_are_checked),
+        cmocka_unit_test(ids_of_shared_pages_are_known),
         cmocka_unit_test(two_sequences_cannot_share_a_slot),
         cmocka_unit_test(slots_do_not_overflow),
         cmocka_unit_test(rows_are_checked),
