@@ -541,4 +541,24 @@ static inline void run_all(simulation *s, int n_requests)
     check_counts(s);
 }
 
+/* ---- For rules one by one ---- */
+
+static const tsr_step_limits small = {
+    .max_tokens = 8, .max_sequences = 4, .max_rows = 6, .max_context = 320, .n_pages = 10, .vocabulary = 50};
+
+/* Of zeros. */
+static inline tsr_request *plain_request(simulation *s, int32_t n_prompt, int32_t max_new_tokens)
+{
+    static const int32_t zeros[320];
+    tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
+    spec.prompt = zeros;
+    spec.n_prompt = n_prompt;
+    spec.max_new_tokens = max_new_tokens;
+    tsr_request *r;
+    assert_int_equal(tsr_request_create(&spec, &s->limits, &r), TSR_OK);
+    r->user = (void *)(intptr_t)s->n_requests;
+    s->requests[s->n_requests++] = r;
+    return r;
+}
+
 #endif

@@ -34,49 +34,7 @@ static void ahead_is_as_alone(void **state)
     assert_true(ahead > steps / 20);
 }
 
-/* Nor does sharing pages, which is done, pages being few or many, planned ahead or not. */
-static void sharing_is_as_alone(void **state)
-{
-    (void)state;
-    int64_t queries = 0, hits = 0;
-    for (uint64_t seed = 1; seed <= 500; seed++) {
-        simulation s;
-        tsr_scheduler_counts c;
-        tsr_rng rng = {seed};
-        tsr_step_limits limits = random_limits(&rng);
-        limits.max_context = between(&rng, 100, 250);
-        limits.n_pages = between(&rng, 4, 30);
-        simulation_create(&s, seed * 7919, &limits);
-        share(&s);
-        if (seed % 4 > 1) go_ahead(&s, seed % 2);
-        run_all(&s, between(&s.rng, 1, MOST_REQUESTS));
-        tsr_scheduler_get_counts(s.scheduler, &c);
-        assert_int_equal(c.pages_used, 0);
-        queries += c.prefix_queries;
-        hits += c.prefix_hits;
-        simulation_destroy(&s);
-    }
-    assert_true(hits > queries / 8 && hits < queries);
-}
-
 /* ---- Single rules ---- */
-
-static const tsr_step_limits small = {
-    .max_tokens = 8, .max_sequences = 4, .max_rows = 6, .max_context = 320, .n_pages = 10, .vocabulary = 50};
-
-static tsr_request *plain_request(simulation *s, int32_t n_prompt, int32_t max_new_tokens)
-{
-    static const int32_t zeros[320];
-    tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
-    spec.prompt = zeros;
-    spec.n_prompt = n_prompt;
-    spec.max_new_tokens = max_new_tokens;
-    tsr_request *r;
-    assert_int_equal(tsr_request_create(&spec, &s->limits, &r), TSR_OK);
-    r->user = (void *)(intptr_t)s->n_requests;
-    s->requests[s->n_requests++] = r;
-    return r;
-}
 
 static void what_never_fits_is_refused(void **state)
 {
@@ -373,126 +331,6 @@ static void limits_are_checked(void **state)
     }
 }
 
-/* ---- Sharing ---- */
-
-/* A step, which the root rank carries out; every row of it chooses token 3. */
-static void plain_step(simulation *s)
-{
-    tsr_sample_result results[6];
-    tsr_scheduler_plan(s->scheduler, s->root.record);
-    assert_int_equal(tsr_step_record_check(s->root.record, &s->limits), TSR_OK);
-    assert_int_equal(tsr_slot_table_apply(s->root.slots, s->root.record), TSR_OK);
-    for (int32_t i = 0; i < s->root.record->n_rows; i++) results[i] = (tsr_sample_result){.id = 3};
-    assert_int_equal(tsr_scheduler_commit(s->scheduler, results, s->root.record->n_rows), TSR_OK);
-}
-
-static tsr_scheduler_counts counts_of(const simulation *s)
-{
-    tsr_scheduler_counts c;
-    tsr_scheduler_get_counts(s->scheduler, &c);
-    return c;
-}
-
-/* The second request begins at token 64 of 70, in the pages of the first, which it may outlive. */
-static void what_is_known_is_not_read_again(void **state)
-{
-    (void)state;
-    for (int early = 0; early < 2;
-         early++) { /* the first one runs to its end before, or is cancelled after */
-        simulation s;
-        simulation_create(&s, 1, &small);
-        share(&s);
-        tsr_request *first = plain_request(&s, 70, 5), *second = plain_request(&s, 70, 5);
-        submit_next(&s);
-        for (int i = 0; i < (early ? 9 : 13); i++) plain_step(&s);
-        assert_int_equal(first->state, early ? TSR_REQUEST_RUNNING : TSR_REQUEST_FINISHED);
-        assert_int_equal(counts_of(&s).pages_used, early ? 3 : 0);
-        submit_next(&s);
-        plain_step(&s);
-        const tsr_step_record *r = s.root.record;
-        const tsr_record_sequence *q = &r->sequences[r->n_sequences - 1];
-        assert_int_equal(r->starts[0].n_shared, 2);
-        assert_int_equal(q->position, 64);
-        assert_int_equal(q->n_tokens, 6);
-        assert_int_equal(q->n_pages, 3);
-        assert_int_equal(second->n_shared, 2);
-        assert_int_equal(second->n_generated, 1);
-        assert_int_equal(counts_of(&s).pages_used, early ? 4 : 3);
-        assert_int_equal(counts_of(&s).prefix_queries, 140);
-        assert_int_equal(counts_of(&s).prefix_hits, 64);
-        assert_int_equal(counts_of(&s).prompt_tokens, 76);
-        tsr_scheduler_finish(s.scheduler, first, TSR_FINISH_CANCELLED);
-        assert_int_equal(counts_of(&s).pages_used, 3);
-        for (int i = 0; i < 4; i++) plain_step(&s);
-        assert_int_equal(second->finish, TSR_FINISH_LENGTH);
-        assert_int_equal(counts_of(&s).pages_used, 0);
-        assert_int_equal(counts_of(&s).pages_reserved, 0);
-        simulation_destroy(&s);
-    }
-}
-
-/* Ten pages: what ten pages need is all there, however much is kept; then that is lost, and nothing else. */
-static void what_is_kept_makes_room(void **state)
-{
-    (void)state;
-    simulation s;
-    simulation_create(&s, 1, &small);
-    share(&s);
-    plain_request(&s, 70, 1);
-    tsr_request *large = plain_request(&s, 300, 20);
-    for (int32_t i = 0; i < 300; i++) ((int32_t *)large->spec.prompt)[i] = 7; /* unlike the first */
-    tsr_request *again = plain_request(&s, 70, 1);
-    for (int i = 0; i < 3; i++) {
-        submit_next(&s);
-        while (!tsr_scheduler_idle(s.scheduler)) plain_step(&s);
-        assert_int_equal(counts_of(&s).pages_used, 0);
-    }
-    assert_int_equal(large->n_generated, 20);
-    assert_int_equal(again->n_shared, 0);
-    simulation_destroy(&s);
-}
-
-/* What found no room is tried again when it can share with what runs, and not only when something ends. Three pages, of
- * which each needs two; the first is full in the step in which the second is tried first. */
-static void what_becomes_known_makes_room(void **state)
-{
-    (void)state;
-    tsr_step_limits tight = small;
-    tight.max_tokens = 7;
-    tight.n_pages = 3;
-    simulation s;
-    simulation_create(&s, 1, &tight);
-    share(&s);
-    tsr_request *first = plain_request(&s, 33, 20), *second = plain_request(&s, 33, 20);
-    while (s.n_submitted < 2) submit_next(&s);
-    for (int i = 0; i < 5; i++) plain_step(&s);
-    assert_int_equal(first->n_generated, 1);
-    assert_int_equal(s.root.record->n_tokens, 5);
-    assert_int_equal(second->state, TSR_REQUEST_WAITING);
-    plain_step(&s);
-    assert_int_equal(second->n_generated, 1);
-    assert_int_equal(second->n_shared, 1);
-    tsr_scheduler_finish_all(s.scheduler, TSR_FINISH_CANCELLED);
-    assert_int_equal(counts_of(&s).pages_used, 0);
-    simulation_destroy(&s);
-}
-
-static void shares_are_bounded(void **state)
-{
-    (void)state;
-    tsr_step_limits wide = small;
-    assert_int_equal(tsr_most_shared_pages(&wide), 4 * 10);
-    assert_int_equal(tsr_most_table_pages(&wide), 4 * 10);
-    wide.max_sequences = 4096;
-    wide.max_context = 131072;
-    assert_int_equal(tsr_most_shared_pages(&wide), 16384);
-    assert_int_equal(tsr_most_table_pages(&wide), 1048576);
-    wide.max_context = 1 << 26;
-    wide.n_pages = 1 << 28;
-    assert_int_equal(tsr_most_shared_pages(&wide), 1 << 21);
-    assert_int_equal(tsr_most_table_pages(&wide), 1 << 28);
-}
-
 /* ---- Pages ---- */
 
 static void pages_are_counted(void **state)
@@ -616,12 +454,7 @@ int main(void)
         cmocka_unit_test(failed_rows_end_their_request_alone),
         cmocka_unit_test(batched_is_as_alone),
         cmocka_unit_test(ahead_is_as_alone),
-        cmocka_unit_test(sharing_is_as_alone),
         cmocka_unit_test(a_token_in_vain_is_dropped),
-        cmocka_unit_test(what_is_known_is_not_read_again),
-        cmocka_unit_test(what_is_kept_makes_room),
-        cmocka_unit_test(what_becomes_known_makes_room),
-        cmocka_unit_test(shares_are_bounded),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(a_list_without_memory_ends_its_request),
     };
