@@ -26,7 +26,7 @@
  * prefix_cache.h, begins behind them. Pages that are kept without a user count as free.
  *
  * Rank 0 only, local, not thread-safe. plan and commit take time in proportion to the sequences and rows of
- * the step, and allocate nothing (except lists of best tokens, which grow with what they hold).
+ * the step and the pages of prompts that begin in it, and allocate nothing (except lists of best tokens, which grow with what they hold).
  */
 #ifndef TSR_RUNTIME_SCHEDULER_H
 #define TSR_RUNTIME_SCHEDULER_H

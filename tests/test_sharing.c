@@ -8,7 +8,7 @@ static void sharing_is_as_alone(void **state)
 {
     (void)state;
     int64_t queries = 0, hits = 0;
-    for (uint64_t seed = 1; seed <= 500; seed++) {
+    for (uint64_t seed = 1; seed <= 300; seed++) {
         simulation s;
         tsr_scheduler_counts c;
         tsr_rng rng = {seed};

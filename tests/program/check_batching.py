@@ -90,7 +90,7 @@ class Batching(Case):
         by_text, by_length = [0, 0, 32, 64, 64, 0, 64], [0, 0, 0, 32, 0, 0, 64]
         ways = [("llama_gqa", way, by_text) for way in (GREEDY, SAMPLED, ("--repetition-penalty", 1.3),
                                                         ("--no-repeat-ngram", 2, *SAMPLED))]
-        ways += [(name, GREEDY, by_text) for name in ("gpt2_base", "mistral_window", "bloom_seven_heads", "llama_longrope")]
+        ways += [(name, GREEDY, by_text) for name in ("mistral_window", "bloom_seven_heads", "llama_longrope")]
         ways += [(name, GREEDY, by_length) for name in ("llama_dynamic", "qwen_long")]  # angles by the text's length
         ways += [("chatglm_6b", GREEDY, [0] * 7)]  # read in both directions
         for name, way, expected in ways:
