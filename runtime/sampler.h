@@ -114,7 +114,7 @@ typedef struct tsr_sample_row {
     int32_t n_seen;
     const int32_t *banned; /* SAMPLE: [n_banned] ids that may not be chosen; may repeat themselves */
     int32_t n_banned;
-    const tsr_logit_bias *terms; /* SAMPLE: [n_terms] by ascending id: what is added to logits, finite */
+    const tsr_logit_bias *terms; /* SAMPLE: [n_terms] by ascending id: what is added to logits, below 1e10 */
     int32_t n_terms;
 } tsr_sample_row;
 

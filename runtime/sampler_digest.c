@@ -15,11 +15,6 @@ typedef struct row_part {
     int32_t first_id;
 } row_part;
 
-static float keep_finite(float l)
-{
-    return l > FLT_MAX ? FLT_MAX : l < -FLT_MAX ? -FLT_MAX : l;
-}
-
 /* Copies the part, divides or multiplies the values of ids seen before, and adds the terms. Finite logits stay finite,
  * but for those of banned ids, whose probability becomes 0. */
 static void alter(const tsr_row_plan *plan, row_part *part, float *copy)
@@ -30,12 +25,13 @@ static void alter(const tsr_row_plan *plan, row_part *part, float *copy)
     for (int32_t i = 0; i < row->n_seen && plan->penalised; i++) {
         int64_t at = (int64_t)row->seen[i] - part->first_id;
         if (at < 0 || at >= part->n || copy[at] == -INFINITY) continue;
-        copy[at] = keep_finite(copy[at] > 0 ? copy[at] / p : copy[at] * p);
+        float l = copy[at] > 0 ? copy[at] / p : copy[at] * p;
+        copy[at] = l > FLT_MAX ? FLT_MAX : l < -FLT_MAX ? -FLT_MAX : l;
     }
     for (int32_t i = 0; i < row->n_terms; i++) {
         int64_t at = (int64_t)row->terms[i].id - part->first_id;
-        if (at >= 0 && at < part->n && copy[at] > -INFINITY)
-            copy[at] = keep_finite(copy[at] + row->terms[i].bias);
+        if (at >= 0 && at < part->n)
+            copy[at] += row->terms[i].bias; /* no term is so large that it could overflow */
     }
     for (int32_t i = 0; i < row->n_banned; i++) {
         int64_t at = (int64_t)row->banned[i] - part->first_id;

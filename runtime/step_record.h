@@ -52,7 +52,7 @@ typedef struct tsr_record_start {
     int32_t mask_position;
     int32_t n_top;        /* for its SAMPLE and TOP rows */
     int32_t n_prompt_top; /* for its SCORE rows */
-    int32_t n_biases;     /* of the record's; 0 .. TSR_MAX_LOGIT_BIASES */
+    int32_t n_biases;     /* of the record's, by ascending id; 0 .. TSR_MAX_LOGIT_BIASES */
 } tsr_record_start;
 
 typedef struct tsr_record_sequence {
@@ -84,8 +84,7 @@ typedef struct tsr_step_record {
     int32_t *pages;                 /* [max_tokens / TSR_PAGE_TOKENS + max_sequences] likewise */
     int32_t *ids;                   /* [max_tokens] one sequence after another */
     tsr_record_row *rows;           /* [max_rows] */
-    tsr_logit_bias
-        *biases; /* [max_sequences * TSR_MAX_LOGIT_BIASES] one start after another, by ascending id */
+    tsr_logit_bias *biases;         /* [max_sequences * TSR_MAX_LOGIT_BIASES] of one start after another */
 } tsr_step_record;
 
 /* An empty record with room for any step within the limits. */

@@ -49,12 +49,7 @@ __global__ void measure(const tsr_cuda_sample s)
     out->target = c.target >= 0 && at >= begin && at < end ? x[at] : -INFINITY;
 }
 
-__device__ __forceinline__ float keep_finite(float l)
-{
-    return fminf(fmaxf(l, -3.402823466e38f), 3.402823466e38f);
-}
-
-/* l > 0 ? l / p : l * p for ids seen, then terms added, both kept finite; -infinity for banned ones. A block a row. */
+/* l > 0 ? l / p : l * p for ids seen, kept finite, then terms added; -infinity for banned ones. A block a row. */
 __global__ void edit(const tsr_cuda_sample s)
 {
     const tsr_cuda_choice &c = s.choices[blockIdx.x];
@@ -63,13 +58,13 @@ __global__ void edit(const tsr_cuda_sample s)
     for (int32_t i = threadIdx.x; i < c.n_seen; i += THREADS) {
         int32_t at = ids[i] - s.first_id;
         if (at < 0 || at >= s.n_local || !(fabsf(x[at]) <= 3.402823466e38f)) continue;
-        x[at] = keep_finite(x[at] > 0 ? __fdiv_rn(x[at], c.penalty) : __fmul_rn(x[at], c.penalty));
+        float l = x[at] > 0 ? __fdiv_rn(x[at], c.penalty) : __fmul_rn(x[at], c.penalty);
+        x[at] = fminf(fmaxf(l, -3.402823466e38f), 3.402823466e38f);
     }
     __syncthreads(); /* an id may be seen, have a term and be banned; what is no number stays so and fails the row */
     for (int32_t i = threadIdx.x; i < c.n_terms; i += THREADS) {
         int32_t at = terms[i] - s.first_id;
-        if (at < 0 || at >= s.n_local || !(fabsf(x[at]) <= 3.402823466e38f)) continue;
-        x[at] = keep_finite(__fadd_rn(x[at], __int_as_float(terms[c.n_terms + i])));
+        if (at >= 0 && at < s.n_local) x[at] = __fadd_rn(x[at], __int_as_float(terms[c.n_terms + i]));
     }
     __syncthreads();
     for (int32_t i = c.n_seen + (int32_t)threadIdx.x; i < c.n_seen + c.n_banned; i += THREADS) {
