@@ -319,8 +319,11 @@ static void plan_tokens(tsr_scheduler *s, tsr_request *r, tsr_step_record *recor
 
 static int32_t plan_start(const tsr_request *r, tsr_step_record *record)
 {
+    const size_t n = (size_t)r->spec.n_biases;
+    const int32_t shared = r->n_shared * TSR_PAGE_TOKENS;
     if (!is_new(r)) return -1;
-    int32_t shared = r->n_shared * TSR_PAGE_TOKENS;
+    if (n > 0) memcpy(record->biases + record->n_biases, r->spec.biases, n * sizeof *record->biases);
+    record->n_biases += r->spec.n_biases;
     if (shared > 0 && tsr_sampling_keeps_ids(&r->spec.sampling)) {
         memcpy(record->shared_ids + record->n_shared_ids, r->spec.prompt, (size_t)shared * sizeof(int32_t));
         record->n_shared_ids += shared;
@@ -331,6 +334,7 @@ static int32_t plan_start(const tsr_request *r, tsr_step_record *record)
                                                           .mask_position = r->spec.mask_position,
                                                           .n_top = r->spec.n_top,
                                                           .n_prompt_top = r->spec.n_prompt_top,
+                                                          .n_biases = r->spec.n_biases,
                                                           .n_shared = r->n_shared};
     return record->n_starts++;
 }
@@ -421,10 +425,8 @@ void tsr_scheduler_set_ahead(tsr_scheduler *s, bool ahead)
 static bool chosen_blindly(const planned_row *row)
 {
     const tsr_request_spec *spec = &row->request->spec;
-    const tsr_sampling *how = &spec->sampling;
     if (row->kind == TSR_ROW_SCORE) return spec->n_prompt_top == 0;
-    return row->kind == TSR_ROW_SAMPLE && spec->n_top == 0 && !how->keep_history &&
-           how->repetition_penalty == 1;
+    return row->kind == TSR_ROW_SAMPLE && spec->n_top == 0 && !tsr_sampling_looks_back(&spec->sampling);
 }
 
 static bool may_go_ahead(const tsr_scheduler *s, const planned_step *step)

@@ -1,6 +1,7 @@
 /* step_record.c: the bytes of a step record, and the checks that need no history. */
 #include "runtime/step_record.h"
 
+#include "base/checked.h"
 #include "base/memory.h"
 #include "layers/kernel.h"
 
@@ -15,12 +16,11 @@ typedef struct wire_header {
     int32_t kind;
     int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows;
     int32_t ahead; /* 0 or 1 */
-    int32_t n_shared_ids;
-    int32_t reserved; /* 0 */
+    int32_t n_biases, n_shared_ids;
 } wire_header;
 
 /* The arrays of a record in the order of the wire. */
-enum { SECTIONS = 7 };
+enum { SECTIONS = 8 };
 typedef struct section {
     void *data;
     int64_t size;
@@ -39,6 +39,11 @@ static int32_t most_shared_ids(const tsr_step_limits *l)
     return tsr_most_shared_pages(l) * TSR_PAGE_TOKENS;
 }
 
+static int32_t most_biases(const tsr_step_limits *l)
+{
+    return l->max_sequences * TSR_MAX_LOGIT_BIASES; /* 20 million at most: tsr_step_limits_check */
+}
+
 static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, section out[SECTIONS])
 {
     const section all[SECTIONS] = {
@@ -48,6 +53,7 @@ static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, se
         {r->pages, sizeof *r->pages, r->n_pages, most_pages(l)},
         {r->ids, sizeof *r->ids, r->n_tokens, l->max_tokens},
         {r->rows, sizeof *r->rows, r->n_rows, l->max_rows},
+        {r->biases, sizeof *r->biases, r->n_biases, most_biases(l)},
         {r->shared_ids, sizeof *r->shared_ids, r->n_shared_ids, most_shared_ids(l)},
     };
     memcpy(out, all, sizeof all);
@@ -73,6 +79,8 @@ static tsr_status make_arrays(tsr_step_record *r, const tsr_step_limits *l)
     r->ids = p;
     TSR_TRY(make_array(l->max_rows, sizeof *r->rows, &p));
     r->rows = p;
+    TSR_TRY(make_array(most_biases(l), sizeof *r->biases, &p));
+    r->biases = p;
     TSR_TRY(make_array(most_shared_ids(l), sizeof *r->shared_ids, &p));
     r->shared_ids = p;
     return TSR_OK;
@@ -102,6 +110,7 @@ void tsr_step_record_destroy(tsr_step_record **record)
     tsr_free(r->pages);
     tsr_free(r->ids);
     tsr_free(r->rows);
+    tsr_free(r->biases);
     tsr_free(r->shared_ids);
     tsr_free(r);
     *record = NULL;
@@ -113,7 +122,7 @@ void tsr_step_record_clear(tsr_step_record *record, tsr_record_kind kind, int64_
     record->number = number;
     record->ahead = false;
     record->n_releases = record->n_starts = record->n_sequences = 0;
-    record->n_pages = record->n_tokens = record->n_rows = record->n_shared_ids = 0;
+    record->n_pages = record->n_tokens = record->n_rows = record->n_biases = record->n_shared_ids = 0;
 }
 
 /* ---- Bytes ---- */
@@ -152,6 +161,7 @@ int64_t tsr_step_record_encode(const tsr_step_record *record, void *buffer)
                      .n_tokens = r->n_tokens,
                      .n_rows = r->n_rows,
                      .ahead = r->ahead,
+                     .n_biases = r->n_biases,
                      .n_shared_ids = r->n_shared_ids};
     memcpy(buffer, &h, sizeof h);
     if (bytes < TSR_RECORD_INLINE) memset(at, 0, (size_t)(TSR_RECORD_INLINE - bytes));
@@ -174,7 +184,6 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     if (h.kind < 0 || h.kind >= TSR_RECORD_KIND_COUNT) return bad("kind", h.kind);
     if (h.number < 1) return bad("number", h.number);
     if (h.ahead < 0 || h.ahead > 1) return bad("mark of going ahead", h.ahead);
-    if (h.reserved != 0) return bad("reserved field", h.reserved);
     r->ahead = h.ahead;
     r->kind = (tsr_record_kind)h.kind;
     r->number = h.number;
@@ -184,6 +193,7 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     r->n_pages = h.n_pages;
     r->n_tokens = h.n_tokens;
     r->n_rows = h.n_rows;
+    r->n_biases = h.n_biases;
     r->n_shared_ids = h.n_shared_ids;
     section s[SECTIONS];
     list_sections(r, limits, s);
@@ -247,8 +257,20 @@ static tsr_status check_shared_ids(const tsr_step_record *r, const tsr_step_limi
     return TSR_OK;
 }
 
+/* Of one start. */
+static tsr_status check_biases(const tsr_logit_bias *biases, int32_t n, const tsr_step_limits *l)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (!within(biases[i].id, i > 0 ? (int64_t)biases[i - 1].id + 1 : 0, l->vocabulary - 1))
+            return bad("bias of token", biases[i].id);
+        if (!tsr_logit_bias_fits(biases[i].bias)) return bad("bias out of range of token", biases[i].id);
+    }
+    return TSR_OK;
+}
+
 static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *l)
 {
+    int64_t biases = 0;
     for (int32_t i = 0; i < r->n_starts; i++) {
         const tsr_record_start *s = &r->starts[i];
         if (!within(s->prompt_length, 1, l->max_context)) return bad("prompt length", s->prompt_length);
@@ -258,9 +280,14 @@ static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *
         if (!within(s->n_prompt_top, 0, TSR_MAX_TOP)) return bad("list length", s->n_prompt_top);
         if (tsr_sampling_check(&s->sampling) != TSR_OK)
             return tsr_fail_in(TSR_ERR_INTERNAL, "bad step record");
+        if (!within(s->n_biases, 0, tsr_min(TSR_MAX_LOGIT_BIASES, r->n_biases - biases)))
+            return bad("number of biases", s->n_biases);
+        TSR_TRY(check_biases(r->biases + biases, s->n_biases, l));
+        biases += s->n_biases;
+        if (s->reserved != 0) return bad("reserved field", s->reserved);
         TSR_TRY(check_shared(s));
     }
-    return check_shared_ids(r, l);
+    return biases == r->n_biases ? check_shared_ids(r, l) : bad("number of biases", r->n_biases);
 }
 
 static tsr_status check_sequences(const tsr_step_record *r, const tsr_step_limits *l)
