@@ -340,8 +340,9 @@ static tsr_status build_steps(tsr_engine *e)
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
     TSR_TRY(tsr_scheduler_create(&e->limits, &e->scheduler));
     tsr_scheduler_set_ahead(e->scheduler, e->goes_ahead);
-    if (!e->options.prefix_cache) return TSR_OK;
-    return tsr_scheduler_share_prefixes(e->scheduler, e->local->ropes, e->local->n_ropes);
+    if (e->options.prefix_cache)
+        TSR_TRY(tsr_scheduler_share_prefixes(e->scheduler, e->local->ropes, e->local->n_ropes));
+    return TSR_OK;
 }
 
 static void fill_info(tsr_engine *e)

@@ -100,6 +100,11 @@ tsr_status tsr_request_create(const tsr_request_spec *spec, const tsr_step_limit
 /* The request must not be waiting or running. */
 void tsr_request_destroy(tsr_request **request);
 
+/* For the scheduler: keeps what the row of the token at `position` gave. How that ends the request, or NONE; ERROR if the
+ * row failed, or a list could not grow. */
+tsr_finish tsr_request_take(tsr_request *request, tsr_row_kind kind, int32_t position,
+                            const tsr_sample_result *result);
+
 /* Tokens the cache must hold at the worst: the last new token is never fed back. */
 int64_t tsr_request_cached_tokens(const tsr_request_spec *spec);
 
