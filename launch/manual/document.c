@@ -85,8 +85,10 @@ static tsr_status put_known_key(const tsr_known_key *key, tsr_text *out)
 {
     TSR_TRY(tsr_text_format(out, "| `%s` | ", key->key));
     if (!key->accepted) TSR_TRY(tsr_text_puts(out, "no"));
-    if (key->accepted && !key->words[0]) TSR_TRY(tsr_text_puts(out, "any value"));
-    for (const char *at = key->words; *at;) {
+    bool truth = strcmp(key->words, TSR_KEY_TRUTH) == 0, number = strcmp(key->words, TSR_KEY_NUMBER) == 0;
+    if (truth) TSR_TRY(tsr_text_puts(out, "true or false"));
+    if (number) TSR_TRY(tsr_text_puts(out, TSR_KEY_NUMBER));
+    for (const char *at = truth || number ? "" : key->words; *at;) {
         int n = (int)strcspn(at, "|");
         TSR_TRY(tsr_text_format(out, "%s`%.*s`", at == key->words ? "" : ", ", n, at));
         at += n + (at[n] == '|');

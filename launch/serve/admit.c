@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "launch/serve/reply.h"
 #include "launch/serve/server.h"
+#include "layers/task.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -82,9 +83,13 @@ static tsr_status admit_prompt(const tsr_server *server, tsr_exchange *x, tsr_pr
         x->max_tokens = tsr_max(1, server->most_tokens - prompt->n_ids); /* a chat that says nothing */
     if (prompt->n_ids == 0) return tsr_refuse(why, 400, NULL, "a prompt is empty: it has no tokens");
     if (tsr_add(prompt->n_ids, x->max_tokens, &total) && total <= most) return TSR_OK;
-    tsr_refuse(why, 400, NULL,
-               "the prompt has %lld tokens and up to %lld new ones are asked for; the context has %lld",
-               (long long)prompt->n_ids, (long long)x->max_tokens, (long long)most);
+    if (x->max_tokens == 0)
+        tsr_refuse(why, 400, NULL, "the text has %lld tokens; the context has %lld", (long long)prompt->n_ids,
+                   (long long)most);
+    else
+        tsr_refuse(why, 400, NULL,
+                   "the prompt has %lld tokens and up to %lld new ones are asked for; the context has %lld",
+                   (long long)prompt->n_ids, (long long)x->max_tokens, (long long)most);
     why->code = "context_length_exceeded";
     return TSR_ERR_USAGE;
 }
@@ -105,15 +110,31 @@ static void settle_invocation(const tsr_serve_settings *o, tsr_exchange *x)
     }
 }
 
+/* What a body can ask for depends on what the model gives. */
+static tsr_status suit_model(const tsr_server *server, tsr_api *api, tsr_refusal *why)
+{
+    bool texts = strcmp(server->info.task, tsr_task_name(TSR_TASK_TEXT_CLASSIFICATION)) == 0;
+    if (server->info.n_labels == 0) return TSR_OK;
+    if (*api != TSR_API_INVOCATIONS)
+        return tsr_refuse(why, 400, NULL,
+                          "the model \"%.80s\" is for %s and gives labels, no tokens: ask /invocations",
+                          server->settings.model, server->info.task);
+    *api = texts ? TSR_API_LABELS : TSR_API_ENTITIES;
+    return TSR_OK;
+}
+
 static tsr_status parse(const tsr_server *server, tsr_exchange *x, tsr_api api, tsr_refusal *why)
 {
     const char *body = x->body.data ? x->body.data : "";
+    TSR_TRY(suit_model(server, &api, why));
     if (x->plain)
-        TSR_TRY(tsr_call_from_text(body, x->body.length, &x->call, why));
+        TSR_TRY(tsr_call_from_text(api, body, x->body.length, &x->call, why));
     else
         TSR_TRY(tsr_call_parse(api, body, x->body.length, &x->call, why));
     if (api == TSR_API_INVOCATIONS) settle_invocation(&server->settings, x);
     if (x->call.api == TSR_API_CHAT) TSR_TRY(render(server, &x->call, why));
+    /* LMI's chats may name any model: which one is asked is not said in the body there. */
+    if (x->call.by_invocation) return TSR_OK;
     if (!x->call.model || strcmp(x->call.model, server->settings.model) == 0) return TSR_OK;
     tsr_refuse(why, 404, "model", "the model \"%.80s\" is not served here; \"%.80s\" is", x->call.model,
                server->settings.model);
@@ -129,6 +150,7 @@ tsr_status tsr_admit(tsr_server *server, tsr_exchange *x, tsr_api api, tsr_refus
                           (long long)server->settings.body_bytes);
     TSR_TRY(tsr_admit_any(server, why));
     x->tokenizer = tsr_engine_tokenizer(server->engine);
+    x->info = &server->info;
     TSR_TRY(parse(server, x, api, why));
     x->max_tokens = x->call.max_tokens;
     for (int64_t i = 0; i < x->call.n_prompts; i++)

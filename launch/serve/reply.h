@@ -23,6 +23,7 @@ const tsr_reply *tsr_reply_choose(const tsr_api_call *call);
 extern const tsr_reply tsr_reply_openai, tsr_reply_openai_stream;
 extern const tsr_reply tsr_reply_chat, tsr_reply_chat_stream, tsr_reply_chat_lines;
 extern const tsr_reply tsr_reply_lmi, tsr_reply_lmi_lines, tsr_reply_lmi_events, tsr_reply_lmi_text;
+extern const tsr_reply tsr_reply_labels, tsr_reply_entities;
 
 /* reply_tokens.c: what both interfaces need. */
 /* Appends `,"key":"text"`, or `{"key":"text"` where `first` is '{'. */

@@ -35,6 +35,8 @@ tsr_status tsr_job_prompt_text(const tsr_job *job, tsr_text *out)
 
 const tsr_reply *tsr_reply_choose(const tsr_api_call *call)
 {
+    if (call->api == TSR_API_LABELS) return &tsr_reply_labels;
+    if (call->api == TSR_API_ENTITIES) return &tsr_reply_entities;
     if (call->api == TSR_API_CHAT && !call->stream) return &tsr_reply_chat;
     if (call->api == TSR_API_CHAT)
         return call->formatter == TSR_FORMATTER_JSONLINES ? &tsr_reply_chat_lines : &tsr_reply_chat_stream;
