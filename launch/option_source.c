@@ -252,7 +252,11 @@ static bool is_accepted(const tsr_known_key *known, const char *value)
 /* Keys that are no options. */
 static tsr_status check_known(const statement *s, const tsr_known_key *known)
 {
+    bool number = strcmp(known->words, TSR_KEY_NUMBER) == 0;
     if (known->accepted && is_accepted(known, s->value)) return TSR_OK;
+    if (number || strcmp(known->words, TSR_KEY_TRUTH) == 0)
+        return tsr_fail(TSR_ERR_USAGE, "%s: \"%s\" must be %s, found \"%s\"", s->place, s->key,
+                        number ? TSR_KEY_NUMBER : "true or false", s->value);
     return tsr_fail(TSR_ERR_USAGE, "%s: \"%s\" cannot be \"%s\": %s", s->place, s->key, s->value, known->why);
 }
 

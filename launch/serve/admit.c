@@ -32,6 +32,15 @@ tsr_status tsr_admit_any(const tsr_server *server, tsr_refusal *why)
     return tsr_refuse(why, 503, NULL, "%s", reasons[state]);
 }
 
+tsr_status tsr_admit_model(const tsr_server *server, const char *name, tsr_refusal *why)
+{
+    if (strcmp(name, server->settings.model) == 0) return TSR_OK;
+    tsr_refuse(why, 404, "model", "the model \"%.80s\" is not served here; \"%.80s\" is", name,
+               server->settings.model);
+    why->code = "model_not_found";
+    return TSR_ERR_USAGE;
+}
+
 /* The prompt of a conversation, special tokens and all. */
 static tsr_status render(const tsr_server *server, tsr_api_call *call, tsr_refusal *why)
 {
@@ -129,17 +138,15 @@ static tsr_status parse(const tsr_server *server, tsr_exchange *x, tsr_api api, 
     TSR_TRY(suit_model(server, &api, why));
     if (x->plain)
         TSR_TRY(tsr_call_from_text(api, body, x->body.length, &x->call, why));
+    else if (x->csv)
+        TSR_TRY(tsr_call_from_csv(api, body, x->body.length, &x->call, why));
     else
         TSR_TRY(tsr_call_parse(api, body, x->body.length, &x->call, why));
     if (api == TSR_API_INVOCATIONS) settle_invocation(&server->settings, x);
     if (x->call.api == TSR_API_CHAT) TSR_TRY(render(server, &x->call, why));
     /* LMI's chats may name any model: which one is asked is not said in the body there. */
     if (x->call.by_invocation) return TSR_OK;
-    if (!x->call.model || strcmp(x->call.model, server->settings.model) == 0) return TSR_OK;
-    tsr_refuse(why, 404, "model", "the model \"%.80s\" is not served here; \"%.80s\" is", x->call.model,
-               server->settings.model);
-    why->code = "model_not_found";
-    return TSR_ERR_USAGE;
+    return x->call.model ? tsr_admit_model(server, x->call.model, why) : TSR_OK;
 }
 
 tsr_status tsr_admit(tsr_server *server, tsr_exchange *x, tsr_api api, tsr_refusal *why)

@@ -127,6 +127,7 @@ tsr_status tsr_call_parse(tsr_api api, const char *body, int64_t n, tsr_api_call
 {
     json_error_t e;
     *out = (tsr_api_call){0};
+    if (n == 0) return tsr_refuse(why, 400, NULL, "the body is empty");
     if (too_deep(body, n))
         return tsr_refuse(why, 400, NULL, "the body nests deeper than %d levels", TSR_CALL_DEPTH);
     json_t *root = json_loadb(body, (size_t)n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
@@ -140,16 +141,26 @@ tsr_status tsr_call_parse(tsr_api api, const char *body, int64_t n, tsr_api_call
     return s;
 }
 
-tsr_status tsr_call_from_text(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why)
+static tsr_status finish(tsr_status s, tsr_api_call *out, tsr_refusal *why)
 {
-    set_defaults(api, out);
     out->listed = true;
-    out->n_prompts = 1;
-    out->prompts[0].length = n;
-    tsr_status s = tsr_call_copy(body, (size_t)n, &out->prompts[0].text, why);
     if (s == TSR_OK) s = settle(out, why);
     if (s != TSR_OK) tsr_call_free(out);
     return s;
+}
+
+tsr_status tsr_call_from_text(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why)
+{
+    set_defaults(api, out);
+    out->n_prompts = 1;
+    out->prompts[0].length = n;
+    return finish(tsr_call_copy(body, (size_t)n, &out->prompts[0].text, why), out, why);
+}
+
+tsr_status tsr_call_from_csv(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why)
+{
+    set_defaults(api, out);
+    return finish(tsr_call_read_csv(body, n, out, why), out, why);
 }
 
 void tsr_call_free(tsr_api_call *call)

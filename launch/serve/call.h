@@ -95,6 +95,8 @@ typedef struct tsr_api_call {
 tsr_status tsr_call_parse(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why);
 /* The body of a text/plain request of /invocations, of one of its three kinds: one prompt, as a list. */
 tsr_status tsr_call_from_text(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why);
+/* The same of text/csv: the texts of its column "inputs". */
+tsr_status tsr_call_from_csv(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why);
 void tsr_call_free(tsr_api_call *call); /* accepts a zeroed struct */
 
 #endif

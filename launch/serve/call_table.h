@@ -36,7 +36,7 @@
     P(TSR_API_ALL, "seed", INT, seed, 0, 9e15)                                                               \
     P(TSR_API_OPENAI, "n", INT, n, 1, TSR_CALL_ANSWERS)                                                      \
     P(TSR_API_COMPLETIONS, "best_of", BEST_OF, n, 1, TSR_CALL_ANSWERS)                                       \
-    P(TSR_API_OPENAI, "stop", STOP, stop, 0, 0)                                                              \
+    P(TSR_API_ALL, "stop", STOP, stop, 0, 0)                                                                 \
     P(TSR_API_INVOCATIONS, "stop_sequences", STOP, stop, 0, 0)                                               \
     P(TSR_API_ALL, "ignore_eos", BOOL, ignore_eos, 0, 0)                                                     \
     P(TSR_API_COMPLETIONS, "logprobs", INT, logprobs, 0, TSR_CALL_LOGPROBS)                                  \
@@ -73,6 +73,10 @@
     P(TSR_API_INVOCATIONS, "output_formatter", FORMATTER, formatter, 0, 0)                                   \
     P(TSR_API_INVOCATIONS, "typical_p", NEUTRAL, model, 1, 0)                                                \
     P(TSR_API_INVOCATIONS, "num_beams", NEUTRAL, model, 1, 0)                                                \
+    P(TSR_API_INVOCATIONS, "num_return_sequences", NEUTRAL, model, 1, 0)                                     \
+    P(TSR_API_INVOCATIONS, "length_penalty", NEUTRAL, model, 1, 0)                                           \
+    P(TSR_API_INVOCATIONS, "early_stopping", NEUTRAL, model, 0, 0)                                           \
+    P(TSR_API_INVOCATIONS, "manual_seed", INT, seed, 0, 9e15)                                                \
     P(TSR_API_INVOCATIONS, "use_cache", ANY, model, 0, 0)
 
 typedef struct tsr_call_row tsr_call_row;
@@ -103,6 +107,9 @@ tsr_call_reader tsr_call_read_texts, tsr_call_read_top_labels, tsr_call_read_sco
 tsr_call_reader tsr_call_read_messages, tsr_call_read_template_variables;
 /* What was read of a conversation, as JSON in call->conversation_text. */
 tsr_status tsr_call_print_conversation(tsr_api_call *call, tsr_refusal *why);
+
+/* call_csv.c: the prompts of a CSV body. */
+tsr_status tsr_call_read_csv(const char *body, int64_t n, tsr_api_call *call, tsr_refusal *why);
 
 /* A copy of n bytes and a NUL, owned by the caller. */
 tsr_status tsr_call_copy(const char *bytes, size_t n, char **out, tsr_refusal *why);

@@ -73,7 +73,7 @@ typedef struct tsr_exchange {
     const tsr_engine_info *info;    /* the engine's */
     int64_t created;                /* seconds since 1970 */
     double began;                   /* tsr_now's clock */
-    bool plain;                     /* the body is text, not JSON */
+    bool plain, csv;                /* the body is text, or a table, not JSON */
     bool events;                    /* the client wants server-sent events */
     bool too_large, crowded;        /* the body, or all bodies together: what came was dropped */
     int64_t body_bytes;             /* counted in the server's sum of bodies */

@@ -84,7 +84,8 @@ tsr_status tsr_refusal_print_openai(const tsr_refusal *r, tsr_text *out)
 tsr_status tsr_refusal_print_lmi(const tsr_refusal *r, tsr_text *out)
 {
     TSR_TRY(tsr_text_format(out, "{\"code\":%d", r->http));
-    TSR_TRY(put(out, ",\"type\":", kind_of(r->http)->lmi));
+    bool model = r->code && strcmp(r->code, "model_not_found") == 0;
+    TSR_TRY(put(out, ",\"type\":", model ? "ModelNotFoundException" : kind_of(r->http)->lmi));
     TSR_TRY(put(out, ",\"message\":", r->http == 424 ? "prediction failure" : r->message));
     TSR_TRY(put(out, ",\"error\":", r->message));
     return tsr_text_puts(out, "}");

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """check_serve.py: the server answers as its document says, field by field: on one rank and on two."""
 import json
+import re
 import unittest
 
 import support
@@ -187,6 +188,40 @@ class Shapes(Served):
         given["parameters"] = {"truncate": 1}
         self.assertNotEqual(self.server.post("/invocations", given)[1]["generated_text"], plain)
 
+    def test_tables(self):
+        """CSV, and LMI's ways to name the model beside the body."""
+        def ask(body, path="/invocations", **headers):
+            status, _, data = self.server.ask("POST", path, body, {"Content-Type": "text/csv", **headers})
+            return status, json.loads(data)
+
+        plain = self.server.complete(prompt=["ROMEO:", 'a "b",\nc'], max_tokens=30)["choices"]
+        expected = [{"generated_text": choice["text"]} for choice in plain]
+        for body in (b'inputs\nROMEO:\n"a ""b"",\nc"\n', b'x,inputs,"y"\r\n1,ROMEO:,2\r\n,"a ""b"",\nc",""'):
+            self.assertEqual(ask(body), (200, expected))
+        for body, pattern in ((b"", "first row of names"), (b"a,b\n1,2", "one of them inputs"), (b"inputs", "rows of texts"),
+                              (b"inputs,x\na", "row 2 .*malformed"), (b'inputs\nb\n"a', "row 3"), (b'inputs\n"a"b', "row 2"),
+                              (b"inputs\n\0", "row 2"), (b"inputs\n" + b"a\n" * 65, "more than 64")):
+            status, told = ask(body)
+            self.assertEqual((status, told["code"]), (400, 400))
+            self.assertRegex(told["message"], pattern)
+        self.assertEqual(ask(b"inputs\nROMEO:", "/invocations?model_name=shakespeare"), (200, expected[:1]))
+        for path, headers in (("/invocations?model_name=other", {}), ("/invocations", {"model_name": "other"})):
+            status, told = ask(b"inputs\nROMEO:", path, **headers)
+            self.assertEqual((status, told["type"]), (404, "ModelNotFoundException"))
+
+    def test_further_parameters(self):
+        given = {"max_new_tokens": 12, "output_formatter": "json_chat", "num_return_sequences": 1, "length_penalty": 1.0,
+                 "early_stopping": False, "num_beams": 1, "typical_p": 1.0}
+        whole = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": given})[1]["generated_text"]
+        told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {**given, "stop": [whole[6:10]]}})
+        self.assertEqual(told, (200, {"generated_text": whole[:6]}))
+        drawn = [self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"do_sample": True, name: 5}})
+                 for name in ("seed", "manual_seed")]
+        self.assertEqual(drawn[0], drawn[1])
+        status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"num_beams": 2}})
+        self.assertEqual((status, told), (400, {"code": 400, "type": "BadRequestException", "message": "num_beams is not supported",
+                                                "error": "num_beams is not supported"}))
+
     def test_invocation_details(self):
         given = {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 9, "details": True}}
         _, told = self.server.post("/invocations", given)
@@ -257,6 +292,14 @@ class Shapes(Served):
         for name in ("request_success_total{finished_reason=\"length\"}", "http_requests_total{route=\"/metrics\",code=\"200\"}",
                      "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready"):
             self.assertRegex(text, "(?m)^tessera_" + name.replace("{", r"\{").replace("+", r"\+") + r" [0-9.e+-]+$")
+        told = set(re.findall(r"(?m)^(tessera_\w+)", text))
+        for path in (ROOT / "examples/serve/grafana.json", ROOT / "examples/serve/prometheus.yml"):
+            asked = set(re.findall(r"\btessera_\w+", path.read_text()))
+            self.assertEqual(asked - told, set(), path)
+        self.assertIn("tessera_kv_cache_usage_perc", (ROOT / "examples/serve/grafana.json").read_text())
+        section = (ROOT / "docs/serving.md").read_text().split("Metrics begin with `tessera_`:")[1].split("\n\n")[0]
+        for name in re.findall(r"`(\w+)", section):
+            self.assertIn(f"# TYPE tessera_{name} ", text)
         for line in text.splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) tessera_\w+ .*|tessera_\w+(\{.*\})? [0-9.e+-]+)$")
 
@@ -372,7 +415,7 @@ class Chats(Served):
         self.check_chunks([json.loads(line) for line in data.decode().splitlines()], text)
 
     def test_chat_by_invocation(self):
-        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5})[1]
+        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5, "model": "any"})[1]
         self.assertEqual((told["object"], told["choices"]), ("chat.completion", self.chat(max_tokens=5)["choices"]))
 
     def test_refused_by_the_template(self):
