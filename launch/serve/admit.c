@@ -107,12 +107,15 @@ static tsr_status admit_prompt(const tsr_server *server, tsr_exchange *x, tsr_pr
 static void settle_invocation(const tsr_serve_settings *o, tsr_exchange *x)
 {
     tsr_api_call *call = &x->call;
-    if (call->formatter == TSR_FORMATTER_UNSET) call->formatter = o->formatter;
+    bool stated = call->formatter != TSR_FORMATTER_UNSET;
+    if (!stated) call->formatter = o->formatter;
     if (!call->stream_stated) call->stream = o->stream;
     if (call->by_invocation && call->formatter <= TSR_FORMATTER_JSON)
         call->formatter = TSR_FORMATTER_JSONLINES;
     if (x->events && call->formatter <= TSR_FORMATTER_JSONLINES && call->stream)
         call->formatter = TSR_FORMATTER_SSE;
+    if (o->array && call->stream && !stated && !call->by_invocation && call->formatter == TSR_FORMATTER_JSON)
+        call->formatter = TSR_FORMATTER_OUTPUTS;
     if (o->array) {
         call->listed = true;
         if (!call->full_text_stated) call->full_text = true;

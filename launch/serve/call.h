@@ -31,7 +31,8 @@ typedef enum tsr_formatter {
     TSR_FORMATTER_JSON,
     TSR_FORMATTER_JSONLINES,
     TSR_FORMATTER_SSE,
-    TSR_FORMATTER_NONE /* the text alone */
+    TSR_FORMATTER_NONE,   /* the text alone */
+    TSR_FORMATTER_OUTPUTS /* no request's choice: streams without rolling batches */
 } tsr_formatter;
 
 /* False if there is none of that name; "json_chat" and "jsonlines_chat" are json and jsonlines: whether an answer is one

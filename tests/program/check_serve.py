@@ -431,6 +431,20 @@ class ArraysAlways(Served):
         status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 5}})
         self.assertEqual((status, len(told), sorted(told[0])), (200, 1, ["generated_text"]))
         self.assertTrue(told[0]["generated_text"].startswith("ROMEO:"))
+        given = {"inputs": ["ROMEO:", "The"], "parameters": {"max_new_tokens": 9, "return_full_text": False}}
+        whole = [one["generated_text"] for one in self.server.post("/invocations", given)[1]]
+        data, kind = self.server.stream("/invocations", {**given, "stream": True})
+        lines = [json.loads(line) for line in data.decode().splitlines()]
+        self.assertEqual((kind, [list(line) for line in lines]), ("application/jsonlines", [["outputs"]] * 9))
+        self.assertEqual(["".join(texts) for texts in zip(*(line["outputs"] for line in lines))], whole)
+        # Answers of different lengths: what has ended adds nothing.
+        stop = whole[0][4:8]
+        data, _ = self.server.stream("/invocations", {**given, "stream": True, "parameters": {"max_new_tokens": 9, "stop": stop}})
+        texts = ["".join(texts) for texts in zip(*(json.loads(line)["outputs"] for line in data.decode().splitlines()))]
+        self.assertEqual(texts, [text.split(stop)[0] for text in whole])
+        given["parameters"]["output_formatter"] = "jsonlines"
+        data, _ = self.server.stream("/invocations", {**given, "stream": True})
+        self.assertIn("token", json.loads(data.splitlines()[0]))
         self.assertEqual(json.loads(self.server.get("/ping")[2]), {"bard": {"status": "Healthy"}})
         self.assertEqual(self.server.post("/v1/completions", {"model": "bard", "prompt": "The"})[0], 200)
 
