@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """check_serve.py: the server answers as its document says, field by field: on one rank and on two."""
 import json
+import pathlib
 import re
+import signal
 import unittest
 
 import support
@@ -16,10 +18,11 @@ class Served(Case):
     """One server for all tests of a class."""
     ranks = 0
     options = ()
+    how = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks)
+        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks, **cls.how)
         cls.addClassCleanup(cls.end)
 
     @classmethod
@@ -328,7 +331,23 @@ class Together(Served):
 
 @needs_ranks
 class TogetherOnTwoRanks(Together):
+    """Started as a container does it, from its variables, and ended so."""
     ranks = 2
+
+    @classmethod
+    def setUpClass(cls):
+        path = f"{pathlib.Path(support.PROGRAM).parent}:{support.ENVIRONMENT['PATH']}"
+        cls.how = {"entry": ROOT / "examples/serve/container_entry.sh",
+                   "env": {"PATH": path, "TENSOR_PARALLEL_DEGREE": "2"}}
+        super().setUpClass()
+
+    @classmethod
+    def end(cls):
+        cls.server.stop(signal.SIGTERM)
+        super().end()
+
+    def test_ranks(self):
+        self.assertRegex(self.server.get("/metrics")[2].decode(), r'(?m)^tessera_build_info\{.*ranks="2"')
 
     def test_as_on_one(self):
         answer = self.server.complete(prompt=PROMPTS, max_tokens=30)

@@ -50,18 +50,19 @@ class Result:
         return f"exit code {self.code} after {self.seconds:.2f} s\nstdout: {self.out[-600:]!r}\nstderr: {self.err[-1500:]!r}"
 
 
-def command(*args, ranks=0):
-    """The command line of the program, under mpirun if ranks are asked for."""
+def command(*args, ranks=0, entry=None):
+    """The command line of the program, under mpirun if ranks are asked for, or of a script that starts it."""
     launcher = [MPIRUN, "-n", str(ranks)] if ranks else []
-    return launcher + [PROGRAM, *map(str, args)]
+    return ([str(entry)] if entry else launcher + [PROGRAM]) + [*map(str, args)]
 
 
-def start(*args, ranks=0, env=None, **how):
-    """A running program; its output goes to pipes unless told otherwise. It leads a process group of its own."""
+def start(*args, ranks=0, entry=None, env=None, **how):
+    """A running program; its output goes to pipes unless told otherwise. It leads a process group of its own. entry: a
+    script that starts `tessera` as often as there are ranks."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # Open MPI leaks at its end, so leaks are looked for in single ranks only.
     leaks = {"ASAN_OPTIONS": "detect_leaks=0"} if ranks else {}
-    return subprocess.Popen(command(*args, ranks=ranks), env={**ENVIRONMENT, **leaks, **(env or {})},
+    return subprocess.Popen(command(*args, ranks=ranks, entry=entry), env={**ENVIRONMENT, **leaks, **(env or {})},
                             start_new_session=True, **dict(pipes, **how))
 
 
