@@ -60,10 +60,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tsr_api_call call;
     tsr_refusal why = {0};
     if (size == 0) return 0;
-    tsr_status s =
-        data[0] % 4 == 3
-            ? tsr_call_from_text(apis[data[0] % 8], (const char *)data + 1, (int64_t)size - 1, &call, &why)
-            : tsr_call_parse(apis[data[0] % 8], (const char *)data + 1, (int64_t)size - 1, &call, &why);
+    const char *body = (const char *)data + 1;
+    int64_t n = (int64_t)size - 1;
+    int kind = data[0] % 8;
+    tsr_status s = kind == 3   ? tsr_call_from_text(apis[kind], body, n, &call, &why)
+                   : kind >= 6 ? tsr_call_from_csv(apis[kind], body, n, &call, &why)
+                               : tsr_call_parse(apis[kind], body, n, &call, &why);
     if (s != TSR_OK) {
         check_refusal(&call, &why);
         return 0;

@@ -4,6 +4,7 @@ table."""
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -277,6 +278,21 @@ class Manual(Case):
         checked_in = (ROOT / "docs" / "configuration.md").read_text()
         self.assertEqual(self.made("document"), checked_in,
                          "make it anew: tessera_manual document > docs/configuration.md")
+
+    def test_examples_use_what_there_is(self):
+        there = self.good("serve", "--help", env=CLEAN).out.decode()
+        document = (ROOT / "docs" / "configuration.md").read_text()
+        used = set()
+        for path in sorted((ROOT / "examples" / "serve").iterdir()):
+            text = path.read_text().replace("\\\n", " ")
+            for line in re.findall(r"tessera serve (.*)", text):
+                used.update(re.findall(r"--[a-z][a-z-]+", line))
+            for name in re.findall(r"\bOPTION_([A-Z_]+)", text):
+                word = name.lower()
+                self.assertTrue(f"`--{word.replace('_', '-')} " in document or f"`option.{word}`" in document, (path, name))
+        self.assertGreater(len(used), 4)
+        for name in used:
+            self.assertRegex(there, rf"(?m)^  {name} ")
 
     def test_the_page_has_every_option_and_command(self):
         page = self.made("page").replace("\\-", "-")
