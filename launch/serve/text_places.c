@@ -8,7 +8,8 @@
 typedef struct walk {
     const tsr_tokenizer *tokenizer;
     const char *text;
-    int64_t length, at, characters; /* `at`: bytes gone by; `characters`: the same in characters */
+    int64_t length, at;          /* bytes gone by */
+    int64_t counted, characters; /* so many characters are in the first `counted` bytes */
     bool lost;
     int64_t open; /* first token that has said nothing yet, of those in front of the present one */
 } walk;
@@ -31,26 +32,21 @@ static bool stands_here(const walk *w, const char *said, int64_t n)
     return n <= w->length - w->at && memcmp(w->text + w->at, said, (size_t)n) == 0;
 }
 
-static void go_on(walk *w, int64_t bytes)
-{
-    w->characters += count_characters(w->text + w->at, bytes);
-    w->at += bytes;
-}
-
 static bool continues(const walk *w, int64_t at)
 {
     return at < w->length && (w->text[at] & 0xC0) == 0x80;
 }
 
-/* Of bytes [from, to) behind w->at, and of the characters they are parts of. */
-static tsr_place place_of(const walk *w, int64_t from, int64_t to)
+/* Of bytes [from, to) behind w->at, and of the characters they are parts of. Places are asked for in their order. */
+static tsr_place place_of(walk *w, int64_t from, int64_t to)
 {
     int64_t first = w->at + from, end = w->at + to;
     while (from < to && first > w->at && continues(w, first)) first--;
     while (from < to && continues(w, end)) end++;
-    int64_t start = w->characters + count_characters(w->text + w->at, first - w->at);
-    return (tsr_place){.start = start,
-                       .end = start + count_characters(w->text + first, end - first),
+    w->characters += count_characters(w->text + w->counted, first - w->counted);
+    w->counted = first;
+    return (tsr_place){.start = w->characters,
+                       .end = w->characters + count_characters(w->text + first, end - first),
                        .first_byte = first,
                        .bytes = end - first};
 }
@@ -67,24 +63,23 @@ static bool is_byte(const walk *w, int32_t id)
 static void pass_blanks(walk *w, const char **said, int64_t *n)
 {
     while (*n > 0 && is_blank(**said)) ++*said, --*n;
-    while (w->at < w->length && is_blank(w->text[w->at])) go_on(w, 1);
+    while (w->at < w->length && is_blank(w->text[w->at])) w->at++;
 }
 
-/* The tokens from w->open to i have said these bytes. Those that were held back had a byte each, or are parts of the first
- * character. */
+/* The tokens from w->open to i have said these bytes. Of those that said nothing themselves the last may have been held
+ * back, and had a byte each; others are parts of the first character. */
 static void settle(walk *w, const int32_t *ids, int64_t i, const char *said, int64_t n, tsr_place *places)
 {
     if (!w->lost && !stands_here(w, said, n)) pass_blanks(w, &said, &n);
     w->lost |= !stands_here(w, said, n);
-    int64_t held = i - w->open;
-    bool by_byte = held <= n;
-    for (int64_t k = w->open; k < i; k++) by_byte &= is_byte(w, ids[k]);
+    int64_t held = i;
+    while (held > w->open && i - held < n && is_byte(w, ids[held - 1])) held--;
     for (int64_t k = w->open; k < i && !w->lost; k++) {
-        int64_t from = by_byte ? k - w->open : 0;
+        int64_t from = k < held ? 0 : k - held;
         places[k] = place_of(w, from, tsr_min(from + 1, n));
     }
-    if (!w->lost) places[i] = place_of(w, by_byte ? held : 0, n);
-    if (!w->lost) go_on(w, n);
+    if (!w->lost) places[i] = place_of(w, i - held, n);
+    if (!w->lost) w->at += n;
     w->open = i + 1;
 }
 
@@ -93,7 +88,7 @@ static void settle_special(walk *w, int64_t i, int32_t id, tsr_place *places)
 {
     int64_t n = 0;
     const char *piece = tsr_tokenizer_piece(w->tokenizer, id, &n);
-    if (piece && !w->lost && stands_here(w, piece, n)) go_on(w, n);
+    if (piece && !w->lost && stands_here(w, piece, n)) w->at += n;
     places[i] = place_of(w, 0, 0);
     w->open = i + 1;
 }
