@@ -169,6 +169,7 @@ void tsr_call_free(tsr_api_call *call)
     for (int64_t i = 0; i < call->n_stop; i++) tsr_free(call->stop[i]);
     for (int64_t i = 0; i < call->n_ignored; i++) tsr_free(call->ignored[i]);
     tsr_free(call->model);
+    tsr_free(call->logit_bias);
     json_decref(call->conversation);
     free(call->conversation_text);
     *call = (tsr_api_call){0};
