@@ -50,10 +50,10 @@ class Result:
         return f"exit code {self.code} after {self.seconds:.2f} s\nstdout: {self.out[-600:]!r}\nstderr: {self.err[-1500:]!r}"
 
 
-def command(*args, ranks=0, entry=None):
-    """The command line of the program, under mpirun if ranks are asked for, or of a script that starts it."""
+def command(*args, ranks=0):
+    """The command line of the program, under mpirun if ranks are asked for."""
     launcher = [MPIRUN, "-n", str(ranks)] if ranks else []
-    return ([str(entry)] if entry else launcher + [PROGRAM]) + [*map(str, args)]
+    return launcher + [PROGRAM, *map(str, args)]
 
 
 def start(*args, ranks=0, entry=None, env=None, **how):
@@ -62,7 +62,8 @@ def start(*args, ranks=0, entry=None, env=None, **how):
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # Open MPI leaks at its end, so leaks are looked for in single ranks only.
     leaks = {"ASAN_OPTIONS": "detect_leaks=0"} if ranks else {}
-    return subprocess.Popen(command(*args, ranks=ranks, entry=entry), env={**ENVIRONMENT, **leaks, **(env or {})},
+    line = [str(entry), *map(str, args)] if entry else command(*args, ranks=ranks)
+    return subprocess.Popen(line, env={**ENVIRONMENT, **leaks, **(env or {})},
                             start_new_session=True, **dict(pipes, **how))
 
 
