@@ -10,7 +10,11 @@ if [ "${1-}" != serve ]; then exec tessera "$@"; fi
 ranks=$(tessera config --json "${@:2}" | sed -n 's/.*"tp":{"value":"*\([0-9a-z]*\).*/\1/p')
 if [ "$ranks" = max ]; then
     ranks=1
-    if command -v nvidia-smi > /dev/null; then ranks=$(nvidia-smi -L | wc -l); fi
+    if [ -n "${CUDA_VISIBLE_DEVICES-}" ]; then
+        ranks=$(tr ',' '\n' <<< "$CUDA_VISIBLE_DEVICES" | wc -l)
+    elif command -v nvidia-smi > /dev/null; then
+        ranks=$(nvidia-smi -L | wc -l)
+    fi
 fi
 if [ "${ranks:-1}" -le 1 ]; then exec tessera "$@"; fi
 
