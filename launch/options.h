@@ -166,10 +166,10 @@ enum {
     X(SMOOTHQUANT_ALPHA, "smoothquant-alpha", REAL, "0.5", 0, 1, "X", TSR_CMD_RUNS,                          \
       "of --quantize smoothquant: how much of the activations' range moves into the weights")                \
     X(ROLLING_BATCH, "rolling-batch", CHOICE, "auto", 0, 0, "auto|deepspeed|disable", TSR_CMD_RUNS,          \
-      "auto and deepspeed: requests join and leave between steps, --max-sequences at once; disable: "        \
-      "--batch-size at once")                                                                                \
+      "auto and deepspeed: requests join and leave between steps, --max-sequences at once; disable, and "    \
+      "auto with a --batch-size above 1: --batch-size at once")                                              \
     X(BATCH_SIZE, "batch-size", INT, "1", 1, 4096, "N", TSR_CMD_RUNS,                                        \
-      "requests running at once with --rolling-batch disable")                                               \
+      "requests running at once without rolling batches")                                                    \
     X(LOW_CPU_MEM_USAGE, "low-cpu-mem-usage", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                          \
       "each rank reads its own slices and nothing else; false is accepted, and they are read no other way")  \
     X(TRIANGULAR_MASKING, "triangular-masking", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                        \
