@@ -80,11 +80,14 @@ typedef struct tsr_engine_options {
     const char *
         plan_ahead; /* "on": the next step is planned and enqueued before the results of this one are there, as
                                far as it does not depend on them; "off"; "auto": on for GPUs. Tokens are the same */
+    bool
+        prefix_cache; /* requests that begin alike share the keys and values of their beginning, which stay for
+                          later ones for as long as there is room */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL, "auto", 0, "auto"                                                  \
+            "auto", 0, false, NULL, NULL, "auto", 0, "auto", true                                            \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
@@ -109,6 +112,14 @@ const char *tsr_finish_name(tsr_finish reason); /* "eos", "length", "stop", "can
 /* A new piece of a request's text: whole characters only, `length` bytes. Called from tsr_engine_step and
  * tsr_engine_cancel; it may cancel requests, but not release them. */
 typedef void (*tsr_on_text)(void *user, int64_t request, const char *text, size_t length);
+
+enum { TSR_MAX_LOGIT_BIASES = 300 };
+
+/* What is added to the logit of a token. */
+typedef struct tsr_logit_bias {
+    int32_t id;
+    float bias;
+} tsr_logit_bias;
 
 typedef struct tsr_request_options {
     size_t size;        /* sizeof(tsr_request_options) */
@@ -138,11 +149,16 @@ typedef struct tsr_request_options {
     int64_t
         alternatives; /* how many best tokens to list beside each new token and, with score, each token of the
                              prompt, 0 .. 1000 */
+    /* A token that stands c times among the new ones so far gets c * frequency_penalty, and if c > 0 presence_penalty
+     * too, taken off its logit; tokens of the prompt do not count. -2 .. 2; 0: none. */
+    double frequency_penalty, presence_penalty;
+    const tsr_logit_bias *logit_bias; /* [n_logit_bias] of ids each named once; -100 .. 100 */
+    int64_t n_logit_bias;             /* 0 .. TSR_MAX_LOGIT_BIASES */
 } tsr_request_options;
 #define TSR_REQUEST_OPTIONS_INIT                                                                             \
     {                                                                                                        \
         sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, -1, -1, -1, -1, -1, -1, 0, NULL, 0, false,       \
-            false, false, 0, NULL, NULL, false, 0                                                            \
+            false, false, 0, NULL, NULL, false, 0, 0, 0, NULL, 0                                             \
     }
 
 /* Rank 0. Refuses at once what can never run (too long, out of range): the line says why. *id may be NULL. */
@@ -166,7 +182,7 @@ typedef struct tsr_result {
     const int32_t *prompt_ids; /* [n_prompt] */
     int64_t n_prompt;
     const int32_t *ids;    /* [n_ids] new tokens, an end-of-sequence token included */
-    const float *logprobs; /* [n_ids] log-probability of each, before temperature and filters */
+    const float *logprobs; /* [n_ids] log-probability of each, before penalties, temperature and the like */
     int64_t n_ids;
     const char *text; /* of the new tokens, without a stop text; NULL without a tokenizer */
     size_t text_length;
@@ -187,6 +203,7 @@ typedef struct tsr_result {
         *prompt_alternatives; /* [n_prompt][the same], those of token 0 nothing; of a prompt that is
                                                      scored, once it has been */
     bool waiting;             /* for room; no token has been read */
+    int64_t n_cached;         /* tokens of the prompt that were in the prefix cache */
 } tsr_result;
 
 /* Rank 0. Of a finished or running request; valid until tsr_engine_release. */

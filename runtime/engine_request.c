@@ -71,6 +71,8 @@ static tsr_status choose_sampling(const tsr_engine *e, const tsr_request_options
                           .min_p = (float)(o->min_p >= 0 ? o->min_p : g->min_p),
                           .repetition_penalty = (float)(o->repetition_penalty >= 0 ? o->repetition_penalty
                                                                                    : g->repetition_penalty),
+                          .frequency_penalty = (float)o->frequency_penalty,
+                          .presence_penalty = (float)o->presence_penalty,
                           .top_k = (int32_t)top_k,
                           .no_repeat_ngram = (int32_t)ngram,
                           .min_length = (int32_t)(fresh >= 0 ? n_prompt + fresh : g->min_length),
@@ -95,6 +97,11 @@ static tsr_status generate_spec(const tsr_engine *e, const tsr_request_options *
     spec->eos_ids = e->generation.eos_ids;
     spec->n_eos = e->generation.n_eos;
     spec->ignore_eos = o->ignore_eos;
+    if (o->n_logit_bias < 0 || o->n_logit_bias > TSR_MAX_LOGIT_BIASES)
+        return tsr_fail(TSR_ERR_USAGE, "at most %d biases in logit_bias, found %lld", TSR_MAX_LOGIT_BIASES,
+                        (long long)o->n_logit_bias);
+    spec->biases = o->logit_bias;
+    spec->n_biases = (int32_t)o->n_logit_bias;
     return TSR_OK;
 }
 
@@ -228,8 +235,10 @@ static tsr_status add_text(tsr_engine *e, engine_request *r)
     tsr_request *q = r->request;
     if (q->n_generated > 0 && r->first_token == 0) {
         r->first_token = tsr_now();
-        tsr_log(TSR_LOG_DEBUG, "request %lld: first token after %.1f ms", (long long)r->id,
-                1e3 * (r->first_token - r->submitted));
+        tsr_log(TSR_LOG_DEBUG,
+                "request %lld: first token after %.1f ms; %d of %d tokens were in the prefix cache",
+                (long long)r->id, 1e3 * (r->first_token - r->submitted), q->n_shared * TSR_PAGE_TOKENS,
+                q->spec.n_prompt);
     }
     if (!r->detokenizer || r->closed) return TSR_OK;
     while (r->n_read < q->n_generated && !r->closed) {
@@ -320,7 +329,8 @@ tsr_status tsr_engine_result(const tsr_engine *e, int64_t id, tsr_result *out)
                         .alternatives = q->top,
                         .prompt_alternatives = q->prompt_top,
                         .waiting = q->state == TSR_REQUEST_WAITING,
-                        .n_label_rows = r->scores ? q->n_outputs : 0};
+                        .n_label_rows = r->scores ? q->n_outputs : 0,
+                        .n_cached = (int64_t)q->n_shared * TSR_PAGE_TOKENS};
     out->first_token_seconds = r->first_token > 0 ? r->first_token - r->submitted : 0;
     out->seconds = r->ended > 0 ? r->ended - r->submitted : 0;
     return TSR_OK;

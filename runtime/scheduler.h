@@ -19,15 +19,19 @@
  * one as TSR_TOKEN_OF_ROW. How many tokens a request may get at most is known beforehand and never exceeded; where it
  * ends earlier, by an end-of-sequence token or from outside, the newer step computes one token for it in vain, into a
  * page that nobody else has before the step after, and what comes of it is dropped. Marked are steps with something
- * left to run after them, whose rows score or choose tokens and list no others, for sequences that no repetition penalty
- * and no rule makes depend on the tokens they have so far.
+ * left to run after them, whose rows score or choose tokens and list no others, for sequences that no penalty and no
+ * rule makes depend on the tokens they have so far.
+ *
+ * Sharing (share_prefixes): a request whose prompt begins with pages that are in the cache already, see
+ * prefix_cache.h, begins behind them. Pages that are kept without a user count as free.
  *
  * Rank 0 only, local, not thread-safe. plan and commit take time in proportion to the sequences and rows of
- * the step, and allocate nothing (except lists of best tokens, which grow with what they hold).
+ * the step and the pages of prompts that begin in it, and allocate nothing (except lists of best tokens, which grow with what they hold).
  */
 #ifndef TSR_RUNTIME_SCHEDULER_H
 #define TSR_RUNTIME_SCHEDULER_H
 
+#include "layers/rope.h"
 #include "runtime/request.h"
 #include "runtime/step_record.h"
 
@@ -39,6 +43,7 @@ typedef struct tsr_scheduler_counts {
     int32_t waiting, running;                                 /* requests */
     int32_t pages_total, pages_used, pages_reserved;          /* reserved: promised, not used yet */
     int64_t steps, prompt_tokens, generated_tokens, finished; /* since creation */
+    int64_t prefix_queries, prefix_hits; /* tokens of admitted prompts that might share, and that did */
 } tsr_scheduler_counts;
 
 tsr_status tsr_scheduler_create(const tsr_step_limits *limits, tsr_scheduler **out);
@@ -47,6 +52,10 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler);
 
 /* Whether steps may be marked `ahead`; off at first. Between steps only. */
 void tsr_scheduler_set_ahead(tsr_scheduler *scheduler, bool ahead);
+
+/* Lets requests share pages; off at first. ropes: [n_ropes] of the model; must outlive the scheduler. Once, before the
+ * first request. TSR_ERR_MEMORY. */
+tsr_status tsr_scheduler_share_prefixes(tsr_scheduler *scheduler, const tsr_rope *ropes, int64_t n_ropes);
 
 /* Queues a request, which must stay until it is finished. TSR_ERR_CAPACITY if the cache can never hold it. */
 tsr_status tsr_scheduler_submit(tsr_scheduler *scheduler, tsr_request *request);

@@ -1,6 +1,7 @@
 /* step_record.c: the bytes of a step record, and the checks that need no history. */
 #include "runtime/step_record.h"
 
+#include "base/checked.h"
 #include "base/memory.h"
 #include "layers/kernel.h"
 
@@ -15,21 +16,32 @@ typedef struct wire_header {
     int32_t kind;
     int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows;
     int32_t ahead; /* 0 or 1 */
+    int32_t n_biases, n_shared_ids;
 } wire_header;
 
 /* The arrays of a record in the order of the wire. */
-enum { SECTIONS = 6 };
+enum { SECTIONS = 8 };
 typedef struct section {
     void *data;
     int64_t size;
     int32_t count, most;
 } section;
 
-/* Pages that the sequences of one step can begin to use. */
+/* Pages that the sequences of one step can begin to use: new ones are all different, shared ones need not be. */
 static int32_t most_pages(const tsr_step_limits *l)
 {
     int64_t most = (int64_t)l->max_tokens / TSR_PAGE_TOKENS + l->max_sequences;
-    return (int32_t)(most < l->n_pages ? most : l->n_pages);
+    return (int32_t)(most < l->n_pages ? most : l->n_pages) + tsr_most_shared_pages(l);
+}
+
+static int32_t most_shared_ids(const tsr_step_limits *l)
+{
+    return tsr_most_shared_pages(l) * TSR_PAGE_TOKENS;
+}
+
+static int32_t most_biases(const tsr_step_limits *l)
+{
+    return l->max_sequences * TSR_MAX_LOGIT_BIASES; /* 20 million at most: tsr_step_limits_check */
 }
 
 static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, section out[SECTIONS])
@@ -41,6 +53,8 @@ static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, se
         {r->pages, sizeof *r->pages, r->n_pages, most_pages(l)},
         {r->ids, sizeof *r->ids, r->n_tokens, l->max_tokens},
         {r->rows, sizeof *r->rows, r->n_rows, l->max_rows},
+        {r->biases, sizeof *r->biases, r->n_biases, most_biases(l)},
+        {r->shared_ids, sizeof *r->shared_ids, r->n_shared_ids, most_shared_ids(l)},
     };
     memcpy(out, all, sizeof all);
 }
@@ -65,6 +79,10 @@ static tsr_status make_arrays(tsr_step_record *r, const tsr_step_limits *l)
     r->ids = p;
     TSR_TRY(make_array(l->max_rows, sizeof *r->rows, &p));
     r->rows = p;
+    TSR_TRY(make_array(most_biases(l), sizeof *r->biases, &p));
+    r->biases = p;
+    TSR_TRY(make_array(most_shared_ids(l), sizeof *r->shared_ids, &p));
+    r->shared_ids = p;
     return TSR_OK;
 }
 
@@ -92,6 +110,8 @@ void tsr_step_record_destroy(tsr_step_record **record)
     tsr_free(r->pages);
     tsr_free(r->ids);
     tsr_free(r->rows);
+    tsr_free(r->biases);
+    tsr_free(r->shared_ids);
     tsr_free(r);
     *record = NULL;
 }
@@ -102,7 +122,7 @@ void tsr_step_record_clear(tsr_step_record *record, tsr_record_kind kind, int64_
     record->number = number;
     record->ahead = false;
     record->n_releases = record->n_starts = record->n_sequences = 0;
-    record->n_pages = record->n_tokens = record->n_rows = 0;
+    record->n_pages = record->n_tokens = record->n_rows = record->n_biases = record->n_shared_ids = 0;
 }
 
 /* ---- Bytes ---- */
@@ -129,9 +149,20 @@ int64_t tsr_step_record_encode(const tsr_step_record *record, void *buffer)
         at += bytes;
     }
     int64_t bytes = at - (char *)buffer;
-    wire_header h = {TSR_RECORD_MAGIC, TSR_RECORD_VERSION, bytes,       r->number,
-                     (int32_t)r->kind, r->n_releases,      r->n_starts, r->n_sequences,
-                     r->n_pages,       r->n_tokens,        r->n_rows,   r->ahead};
+    wire_header h = {.magic = TSR_RECORD_MAGIC,
+                     .version = TSR_RECORD_VERSION,
+                     .bytes = bytes,
+                     .number = r->number,
+                     .kind = (int32_t)r->kind,
+                     .n_releases = r->n_releases,
+                     .n_starts = r->n_starts,
+                     .n_sequences = r->n_sequences,
+                     .n_pages = r->n_pages,
+                     .n_tokens = r->n_tokens,
+                     .n_rows = r->n_rows,
+                     .ahead = r->ahead,
+                     .n_biases = r->n_biases,
+                     .n_shared_ids = r->n_shared_ids};
     memcpy(buffer, &h, sizeof h);
     if (bytes < TSR_RECORD_INLINE) memset(at, 0, (size_t)(TSR_RECORD_INLINE - bytes));
     return bytes;
@@ -162,6 +193,8 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     r->n_pages = h.n_pages;
     r->n_tokens = h.n_tokens;
     r->n_rows = h.n_rows;
+    r->n_biases = h.n_biases;
+    r->n_shared_ids = h.n_shared_ids;
     section s[SECTIONS];
     list_sections(r, limits, s);
     *bytes = sizeof h;
@@ -205,8 +238,39 @@ static bool within(int64_t value, int64_t least, int64_t most)
     return value >= least && value <= most;
 }
 
+/* The last token of a prompt is computed always, and where tokens see what comes after them nothing is shared. */
+static tsr_status check_shared(const tsr_record_start *s)
+{
+    bool both_ways = s->prefix_length > 0 || s->mask_position > 0;
+    int32_t most = both_ways ? 0 : (s->prompt_length - 1) / TSR_PAGE_TOKENS;
+    return within(s->n_shared, 0, most) ? TSR_OK : bad("number of shared pages", s->n_shared);
+}
+
+static tsr_status check_shared_ids(const tsr_step_record *r, const tsr_step_limits *l)
+{
+    int64_t pages = 0;
+    for (int32_t i = 0; i < r->n_starts; i++)
+        if (tsr_sampling_keeps_ids(&r->starts[i].sampling)) pages += r->starts[i].n_shared;
+    if (r->n_shared_ids != pages * TSR_PAGE_TOKENS) return bad("number of shared ids", r->n_shared_ids);
+    for (int32_t i = 0; i < r->n_shared_ids; i++)
+        if (!within(r->shared_ids[i], 0, l->vocabulary - 1)) return bad("shared id", r->shared_ids[i]);
+    return TSR_OK;
+}
+
+/* Of one start. */
+static tsr_status check_biases(const tsr_logit_bias *biases, int32_t n, const tsr_step_limits *l)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (!within(biases[i].id, i > 0 ? (int64_t)biases[i - 1].id + 1 : 0, l->vocabulary - 1))
+            return bad("bias of token", biases[i].id);
+        if (!tsr_logit_bias_fits(biases[i].bias)) return bad("bias out of range of token", biases[i].id);
+    }
+    return TSR_OK;
+}
+
 static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *l)
 {
+    int64_t biases = 0;
     for (int32_t i = 0; i < r->n_starts; i++) {
         const tsr_record_start *s = &r->starts[i];
         if (!within(s->prompt_length, 1, l->max_context)) return bad("prompt length", s->prompt_length);
@@ -214,11 +278,16 @@ static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *
         if (!within(s->mask_position, 0, s->prompt_length)) return bad("mask position", s->mask_position);
         if (!within(s->n_top, 0, TSR_MAX_TOP)) return bad("list length", s->n_top);
         if (!within(s->n_prompt_top, 0, TSR_MAX_TOP)) return bad("list length", s->n_prompt_top);
-        if (s->reserved != 0) return bad("reserved field", s->reserved);
         if (tsr_sampling_check(&s->sampling) != TSR_OK)
             return tsr_fail_in(TSR_ERR_INTERNAL, "bad step record");
+        if (!within(s->n_biases, 0, tsr_min(TSR_MAX_LOGIT_BIASES, r->n_biases - biases)))
+            return bad("number of biases", s->n_biases);
+        TSR_TRY(check_biases(r->biases + biases, s->n_biases, l));
+        biases += s->n_biases;
+        if (s->reserved != 0) return bad("reserved field", s->reserved);
+        TSR_TRY(check_shared(s));
     }
-    return TSR_OK;
+    return biases == r->n_biases ? check_shared_ids(r, l) : bad("number of biases", r->n_biases);
 }
 
 static tsr_status check_sequences(const tsr_step_record *r, const tsr_step_limits *l)
@@ -228,11 +297,12 @@ static tsr_status check_sequences(const tsr_step_record *r, const tsr_step_limit
     for (int32_t i = 0; i < r->n_sequences; i++) {
         const tsr_record_sequence *s = &r->sequences[i];
         if (!within(s->slot, 0, l->max_sequences - 1)) return bad("slot", s->slot);
-        if (s->start != -1 && s->start != starts++) return bad("start", s->start);
+        if (s->start != -1 && (s->start != starts++ || starts > r->n_starts)) return bad("start", s->start);
         if (!within(s->n_tokens, 1, l->max_tokens)) return bad("number of tokens", s->n_tokens);
         if (!within(s->position, 0, l->max_context - (int64_t)s->n_tokens))
             return bad("position", s->position);
-        if (!within(s->n_pages, 0, l->n_pages)) return bad("number of pages", s->n_pages);
+        int32_t shared = s->start >= 0 ? r->starts[s->start].n_shared : 0;
+        if (!within(s->n_pages, shared, l->n_pages)) return bad("number of pages", s->n_pages);
         tokens += s->n_tokens;
         pages += s->n_pages;
     }

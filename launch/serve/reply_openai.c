@@ -147,14 +147,19 @@ static tsr_status put_head(const tsr_exchange *x, tsr_text *out)
 
 tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out)
 {
-    int64_t given = 0, made = 0;
+    int64_t given = 0, cached = 0, made = 0;
     for (int64_t i = 0; i < x->n_jobs; i++) {
-        if (i % x->call.n == 0) given += x->jobs[i].prompt.count; /* a prompt counts once, whatever n is */
-        made += x->jobs[i].n_tokens;
+        const tsr_job *job = &x->jobs[i];
+        if (i % x->call.n == 0) { /* a prompt counts once, whatever n is */
+            given += job->prompt.count;
+            cached += job->n_cached;
+        }
+        made += job->n_tokens;
     }
-    return tsr_text_format(
-        out, ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld}",
-        (long long)given, (long long)made, (long long)(given + made));
+    return tsr_text_format(out,
+                           ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
+                           "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
+                           (long long)given, (long long)made, (long long)(given + made), (long long)cached);
 }
 
 /* One choice with the text from text_sent on, and what has not been sent of the rest. */

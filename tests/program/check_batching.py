@@ -4,6 +4,7 @@
 Everything is in float32, where the order of additions moves log-probabilities by some 1e-6; the prompts are fixed.
 """
 import random
+import re
 import unittest
 
 from support import ORACLE, Case, ids_option, main, needs_ranks
@@ -12,6 +13,7 @@ LLAMA = ORACLE / "llama_gqa"
 INSTANCES = ("llama_gqa", "gpt2_base", "gpt_neox_parallel", "mistral_window")
 NEW = 20
 GREEDY = ()
+COUNTED = ("--frequency-penalty", 0.4, "--presence-penalty", -0.1, "--temperature", 0.7, "--seed", 3)
 SAMPLED = ("--temperature", 0.9, "--top-k", 40, "--top-p", 0.95, "--min-p", 0.001, "--seed", 7)
 
 
@@ -64,7 +66,7 @@ class Batching(Case):
                     self.assertEqual(self.told(ORACLE / name, PROMPTS, *options, "--kernels", kernels), reference)
 
     def test_planning_ahead_changes_nothing(self):
-        ways = (GREEDY, SAMPLED, ("--repetition-penalty", 1.3), ("--no-repeat-ngram", 2, *SAMPLED))
+        ways = (GREEDY, SAMPLED, ("--repetition-penalty", 1.3), ("--no-repeat-ngram", 2, *SAMPLED), COUNTED)
         for name in (*INSTANCES[:2], "llama_eos"):
             prompts = PROMPTS if name != "llama_eos" else draw_prompts(4, 9, 30, 50)
             for way in ways:
@@ -77,11 +79,31 @@ class Batching(Case):
 
     @needs_ranks
     def test_planning_ahead_on_two_ranks(self):
-        for way in (GREEDY, SAMPLED, ("--repetition-penalty", 1.3)):
+        for way in (GREEDY, SAMPLED, (*COUNTED, "--repetition-penalty", 1.3)):
             options = ("--max-new-tokens", NEW, *way, "--max-sequences", 3, "--step-tokens", 16, "--plan-ahead")
             with self.subTest(way=way):
                 off = self.told(LLAMA, PROMPTS, *options, "off")
                 self.assertEqual(self.told(LLAMA, PROMPTS, *options, "on", ranks=2), off)
+
+    def test_sharing_changes_nothing(self):
+        text, other = draw_prompts(5, 3, 70)[1], draw_prompts(6, 3, 40)[1]
+        prompts = [text, text, text[:45] + other[:30], text + other[:5], text[:45] + other[:28], other, text]
+        by_text, by_length = [0, 0, 32, 64, 64, 0, 64], [0, 0, 0, 32, 0, 0, 64]
+        ways = [("llama_gqa", way, by_text) for way in (GREEDY, SAMPLED, ("--repetition-penalty", 1.3),
+                                                        ("--no-repeat-ngram", 2, *SAMPLED))]
+        ways += [(name, GREEDY, by_text) for name in ("mistral_window", "bloom_seven_heads", "llama_longrope")]
+        ways += [(name, GREEDY, by_length) for name in ("llama_dynamic", "qwen_long")]  # angles by the text's length
+        ways += [("chatglm_6b", GREEDY, [0] * 7)]  # read in both directions
+        for name, way, expected in ways:
+            given = [[*ids, 87, 90] for ids in prompts] if name == "chatglm_6b" else prompts
+            options = (*ids_option(given), "--dtype", "float32", "--max-new-tokens", 12, "--ignore-eos", "--context", 96,
+                       "--step-tokens", 90, *way, "--prefix-cache")
+            with self.subTest(model=name, way=way):
+                alone = self.generate(ORACLE / name, *options, "false")
+                shared = self.good("generate", "--model", ORACLE / name, "--json", "--verbose", *options, "true")
+                self.assertEqual([line["ids"] for line in shared.lines()], [line["ids"] for line in alone])
+                found = re.findall(rb"; (\d+) of \d+ tokens were in the prefix cache", shared.err)
+                self.assertEqual([int(cached) for cached in found], expected)
 
     def test_threads_agree(self):
         one, three = (self.told(LLAMA, PROMPTS, "--max-new-tokens", NEW, "--threads", n) for n in (1, 3))
@@ -139,8 +161,17 @@ class Sampling(Case):
             self.assertEqual(len(set(ids)), NEW)
             self.assertFalse(set(ids) & set(prompt))
 
+    def test_counting_penalties(self):
+        plain, fresh, stale = (self.ids(*way) for way in ((), ("--presence-penalty", 2), ("--frequency-penalty", -2)))
+        self.assertEqual([ids[0] for ids in fresh], [ids[0] for ids in plain])  # prompts do not count
+        self.assertEqual([ids[0] for ids in stale], [ids[0] for ids in plain])
+        counts = [sum(len(set(ids)) for ids in lists) for lists in (stale, plain, fresh)]
+        self.assertEqual(counts, sorted(set(counts)))
+        self.assertEqual(self.ids("--frequency-penalty", 0, "--presence-penalty", 0), plain)
+
     def test_logprobs_are_those_of_score(self):
-        for prompt, way in [(PROMPTS[2], GREEDY), (PROMPTS[3], SAMPLED), (PROMPTS[4], ("--repetition-penalty", 1.5))]:
+        for prompt, way in [(PROMPTS[2], GREEDY), (PROMPTS[3], SAMPLED), (PROMPTS[4], ("--repetition-penalty", 1.5)),
+                            (PROMPTS[5], COUNTED)]:
             (line,) = self.generate(LLAMA, "--dtype", "float32", *ids_option([prompt]), "--max-new-tokens", NEW,
                                     "--ignore-eos", *way)
             whole = ",".join(map(str, prompt + line["ids"]))

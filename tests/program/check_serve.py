@@ -1,24 +1,34 @@
 #!/usr/bin/env python3
 """check_serve.py: the server answers as its document says, field by field: on one rank and on two."""
+import functools
 import json
+import pathlib
+import re
+import signal
 import unittest
 
 import support
 from server import JSON, Server, at_once, parse_events
-from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks
+from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks, run
 
 PROMPTS = ["ROMEO:", "JULIET:\nO", "First Citizen:\nBefore we proceed any further, hear me speak.\n", "The",
            "KING RICHARD III:\nNow is the winter of", "\n\n", "é ü 語"]
+
+
+def usage(given, made, cached=0):
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made,
+            "prompt_tokens_details": {"cached_tokens": cached}}
 
 
 class Served(Case):
     """One server for all tests of a class."""
     ranks = 0
     options = ()
+    how = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks)
+        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks, **cls.how)
         cls.addClassCleanup(cls.end)
 
     @classmethod
@@ -55,7 +65,7 @@ class Shapes(Served):
         text = answer["choices"][0].pop("text")
         self.assertEqual(answer, {"object": "text_completion", "model": "shakespeare",
                                   "choices": [{"index": 0, "logprobs": None, "finish_reason": "length"}],
-                                  "usage": {"prompt_tokens": 2, "completion_tokens": 12, "total_tokens": 14}})
+                                  "usage": usage(2, 12)})
         self.assertGreater(len(text), 10)
         self.assertEqual(self.server.complete(prompt="ROMEO:")["usage"]["completion_tokens"], 16)
 
@@ -99,6 +109,45 @@ class Shapes(Served):
         self.assertEqual(len(only["logprobs"]["tokens"]), before)
         self.assertIsNone(only["logprobs"]["top_logprobs"])
 
+    def test_logit_bias(self):
+        given = {"prompt": "ROMEO:", "max_tokens": 8, "logprobs": 3}
+        line, = self.generate(SHAKESPEARE, "--dtype", "float32", "--prompt", "ROMEO:", "--max-new-tokens", 8)
+        plain, forced, banned, many = (self.server.complete(**given, logit_bias=bias)["choices"][0]["logprobs"] for bias in
+                                       ({}, {line["ids"][0]: 100}, {line["ids"][0]: -100}, {i: -0.5 for i in range(300)}))
+        first = plain["tokens"][0]
+        self.assertEqual(forced["tokens"], [first] * 8)
+        self.assertNotIn(first, banned["tokens"])
+        self.assertEqual(len(many["tokens"]), 8)
+        # What is reported is what the model says, whatever was made of it.
+        for other in (forced, banned):
+            self.assertEqual(max(other["top_logprobs"][0], key=other["top_logprobs"][0].get), first)
+            self.assertAlmostEqual(other["top_logprobs"][0][first], plain["token_logprobs"][0], places=4)
+        self.assertAlmostEqual(forced["token_logprobs"][0], plain["token_logprobs"][0], places=4)
+        self.assertLess(max(forced["token_logprobs"][1:]), -1)
+
+    def test_penalties(self):
+        given = {"prompt": "ROMEO:", "max_tokens": 32, "logprobs": 20}
+        both = {"frequency_penalty": 0.3, "presence_penalty": 0.7}
+        ways = [{}, {"frequency_penalty": -2, "presence_penalty": -2}, both]
+        ways += [] if support.SANITIZED else [{"frequency_penalty": 1}, {"presence_penalty": 2}]
+        told = at_once([lambda w=way: self.server.complete(**given, **w)["choices"][0] for way in ways])
+        plain, stuck, *penalised = (choice["logprobs"]["tokens"] for choice in told)
+        self.assertLess(len(set(stuck)), len(set(plain)))
+        for way, tokens, choice in zip(ways[2:], penalised, told[2:]):
+            self.assertNotEqual(tokens, plain)
+            self.assertEqual(tokens[0], plain[0])  # the prompt does not count
+            frequency, presence = way.get("frequency_penalty", 0), way.get("presence_penalty", 0)
+            for i, best in enumerate(choice["logprobs"]["top_logprobs"]):
+                said = tokens[:i]
+                left = {t: l - frequency * said.count(t) - presence * (t in said) for t, l in best.items()}
+                if max(left.values()) > min(best.values()) + 1e-3:  # else it may be one that is not listed
+                    self.assertGreater(left[tokens[i]], max(left.values()) - 1e-3)
+        line, = self.generate(SHAKESPEARE, "--dtype", "float32", "--prompt", "ROMEO:", "--max-new-tokens", 32,
+                              "--frequency-penalty", 0.3, "--presence-penalty", 0.7)
+        self.assertEqual(line["text"], told[2]["text"])
+        _, invoked = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 32, **both}})
+        self.assertEqual(invoked["generated_text"], told[2]["text"])
+
     def test_stop(self):
         whole = self.server.complete(prompt="ROMEO:", max_tokens=60)["choices"][0]["text"]
         stop = whole[20:27]
@@ -116,11 +165,10 @@ class Shapes(Served):
         for i, text in enumerate(three):
             alone = self.server.complete(**{**drawn, "seed": 11 + i})
             self.assertEqual(alone["choices"][0]["text"], text)
-            self.assertEqual(alone["usage"], {"prompt_tokens": 1, "completion_tokens": 20, "total_tokens": 21})
+            self.assertEqual(alone["usage"], usage(1, 20))
         del drawn["seed"]
         self.assertGreater(len({self.server.complete(**drawn)["choices"][0]["text"] for _ in range(4)}), 1)
-        usage = self.server.complete(prompt=["The", "ROMEO:"], n=2, max_tokens=3)["usage"]
-        self.assertEqual(usage, {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15})
+        self.assertEqual(self.server.complete(prompt=["The", "ROMEO:"], n=2, max_tokens=3)["usage"], usage(3, 12))
 
     def test_streams_are_the_whole(self):
         whole = self.server.complete(prompt=PROMPTS, max_tokens=50)
@@ -186,6 +234,40 @@ class Shapes(Served):
         self.assertEqual(self.server.post("/invocations", given)[1]["generated_text"], drawn)
         given["parameters"] = {"truncate": 1}
         self.assertNotEqual(self.server.post("/invocations", given)[1]["generated_text"], plain)
+
+    def test_tables(self):
+        """CSV, and LMI's ways to name the model beside the body."""
+        def ask(body, path="/invocations", **headers):
+            status, _, data = self.server.ask("POST", path, body, {"Content-Type": "text/csv", **headers})
+            return status, json.loads(data)
+
+        plain = self.server.complete(prompt=["ROMEO:", 'a "b",\nc'], max_tokens=30)["choices"]
+        expected = [{"generated_text": choice["text"]} for choice in plain]
+        for body in (b'inputs\nROMEO:\n"a ""b"",\nc"\n', b'x,inputs,"y"\r\n1,ROMEO:,2\r\n,"a ""b"",\nc",""'):
+            self.assertEqual(ask(body), (200, expected))
+        for body, pattern in ((b"", "first row of names"), (b"a,b\n1,2", "one of them inputs"), (b"inputs", "rows of texts"),
+                              (b"inputs,x\na", "row 2 .*malformed"), (b'inputs\nb\n"a', "row 3"), (b'inputs\n"a"b', "row 2"),
+                              (b"inputs\n\0", "row 2"), (b"inputs\n" + b"a\n" * 65, "more than 64")):
+            status, told = ask(body)
+            self.assertEqual((status, told["code"]), (400, 400))
+            self.assertRegex(told["message"], pattern)
+        self.assertEqual(ask(b"inputs\nROMEO:", "/invocations?model_name=shakespeare"), (200, expected[:1]))
+        for path, headers in (("/invocations?model_name=other", {}), ("/invocations", {"model_name": "other"})):
+            status, told = ask(b"inputs\nROMEO:", path, **headers)
+            self.assertEqual((status, told["type"]), (404, "ModelNotFoundException"))
+
+    def test_further_parameters(self):
+        given = {"max_new_tokens": 12, "output_formatter": "json_chat", "num_return_sequences": 1, "length_penalty": 1.0,
+                 "early_stopping": False, "num_beams": 1, "typical_p": 1.0}
+        whole = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": given})[1]["generated_text"]
+        told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {**given, "stop": [whole[6:10]]}})
+        self.assertEqual(told, (200, {"generated_text": whole[:6]}))
+        drawn = [self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"do_sample": True, name: 5}})
+                 for name in ("seed", "manual_seed")]
+        self.assertEqual(drawn[0], drawn[1])
+        status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"num_beams": 2}})
+        self.assertEqual((status, told), (400, {"code": 400, "type": "BadRequestException", "message": "num_beams is not supported",
+                                                "error": "num_beams is not supported"}))
 
     def test_invocation_details(self):
         given = {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 9, "details": True}}
@@ -257,14 +339,25 @@ class Shapes(Served):
         for name in ("request_success_total{finished_reason=\"length\"}", "http_requests_total{route=\"/metrics\",code=\"200\"}",
                      "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready"):
             self.assertRegex(text, "(?m)^tessera_" + name.replace("{", r"\{").replace("+", r"\+") + r" [0-9.e+-]+$")
+        told = set(re.findall(r"(?m)^(tessera_\w+)", text))
+        for path in (ROOT / "examples/serve/grafana.json", ROOT / "examples/serve/prometheus.yml"):
+            asked = set(re.findall(r"\btessera_\w+", path.read_text()))
+            self.assertEqual(asked - told, set(), path)
+        self.assertIn("tessera_kv_cache_usage_perc", (ROOT / "examples/serve/grafana.json").read_text())
+        section = (ROOT / "docs/serving.md").read_text().split("Metrics begin with `tessera_`:")[1].split("\n\n")[0]
+        for name in re.findall(r"`(\w+)", section):
+            self.assertIn(f"# TYPE tessera_{name} ", text)
         for line in text.splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) tessera_\w+ .*|tessera_\w+(\{.*\})? [0-9.e+-]+)$")
 
 
 class Together(Served):
-    """Many clients at once get what each gets alone."""
-    bodies = [{"prompt": prompt, "max_tokens": 20 + 7 * i, "temperature": 0.8 * (i % 2), "seed": i}
+    """Many clients at once get what each gets alone, and on other ranks."""
+    bodies = [{"prompt": prompt, "max_tokens": 20 + 7 * i, "temperature": 0.8 * (i % 2), "seed": i,
+               "frequency_penalty": 0.5 * (i % 4 in (1, 2)), "presence_penalty": -0.1 * (i % 4 in (1, 2)),
+               "logit_bias": {i + 7 * k: (-1) ** k * 1.5 for k in range(40 * (i % 4 > 1))}}
               for i, prompt in enumerate(PROMPTS * 3)]
+    known = []  # what they got on one rank
 
     def texts(self, body):
         return [choice["text"] for choice in self.server.complete(**body)["choices"]]
@@ -276,16 +369,76 @@ class Together(Served):
         bodies = self.bodies[::3] if support.SANITIZED else self.bodies
         alone = [self.texts(body) for body in bodies]
         self.assertGreater(len({text for text, in alone}), 5)
+        if self.known:
+            self.assertEqual(alone, self.known)
+        self.known[:] = alone
         together = at_once([lambda b=body: self.texts(b) for body in bodies])
         self.assertEqual(together, alone)
         together = at_once([lambda b=body: self.streamed(b) for body in bodies])
         self.assertEqual(together, alone)
         self.assertFalse(any(self.server.wait_idle().values()))
 
+    def told(self, prompt, **how):
+        """(text, tokens of the prompt that were cached, tokens that the metrics call hits) of one answer."""
+        before = [self.server.metric(f"prefix_cache_{name}_total") for name in ("queries", "hits")]
+        answer = self.server.complete(prompt=prompt, max_tokens=60, **how)
+        cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        self.assertEqual(answer["usage"], usage(len(prompt), 60, cached))
+        self.server.wait_idle()
+        queries, hits = (self.server.metric(f"prefix_cache_{name}_total") - old for name, old in zip(("queries", "hits"), before))
+        self.assertEqual((queries, hits), (len(prompt), cached))
+        return answer["choices"][0]["text"], cached
+
+    def test_prompts_are_kept(self):
+        first, second, penalized = talk()
+        self.assertGreater(len(first["prompt_ids"]), 64)
+        whole = (len(first["prompt_ids"]) - 1) // 32 * 32
+        self.assertEqual([self.told(first["prompt_ids"]) for _ in range(2)], [(first["text"], 0), (first["text"], whole)])
+        said = (len(first["prompt_ids"]) + 59) // 32 * 32  # the last token of an answer is not read by the model
+        self.assertGreater(said, whole)
+        self.assertEqual(self.told(second["prompt_ids"]), (second["text"], said))
+        how = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 3}
+        again = (len(second["prompt_ids"]) - 1) // 32 * 32
+        self.assertEqual(self.told(second["prompt_ids"], **how), (penalized["text"], again))
+        three = self.server.complete(prompt=[second["prompt_ids"]] * 3, max_tokens=60)
+        self.assertEqual([choice["text"] for choice in three["choices"]], [second["text"]] * 3)
+        self.assertEqual(three["usage"], usage(3 * len(second["prompt_ids"]), 180, 3 * again))
+        self.assertFalse(any(self.server.wait_idle().values()))
+
+
+@functools.lru_cache
+def talk():
+    """A prompt and its answer, the next turn with its answer, and that one by other rules: nothing kept in between."""
+    def answer(option, text, *how):
+        result = run("generate", "--model", SHAKESPEARE, "--json", "--quiet", "--dtype", "float32", "--prefix-cache", "false",
+                     "--max-new-tokens", 60, option, text, *how)
+        assert result.code == 0, result
+        return result.lines()[0]
+
+    first = answer("--prompt", PROMPTS[2] + "\nSecond Citizen:\n" + 3 * "We will not be hungry any longer. " + "\n\nFirst Citizen:\n")
+    ids = ",".join(map(str, first["prompt_ids"] + first["ids"] + first["prompt_ids"][:9]))
+    return first, answer("--ids", ids), answer("--ids", ids, "--repetition-penalty", 1.3, "--no-repeat-ngram", 3)
+
 
 @needs_ranks
 class TogetherOnTwoRanks(Together):
+    """Started as a container does it, from its variables, and ended so."""
     ranks = 2
+
+    @classmethod
+    def setUpClass(cls):
+        path = f"{pathlib.Path(support.PROGRAM).parent}:{support.ENVIRONMENT['PATH']}"
+        cls.how = {"entry": ROOT / "examples/serve/container_entry.sh",
+                   "env": {"PATH": path, "TENSOR_PARALLEL_DEGREE": "2"}}
+        super().setUpClass()
+
+    @classmethod
+    def end(cls):
+        cls.server.stop(signal.SIGTERM)
+        super().end()
+
+    def test_ranks(self):
+        self.assertRegex(self.server.get("/metrics")[2].decode(), r'(?m)^tessera_build_info\{.*ranks="2"')
 
     def test_as_on_one(self):
         answer = self.server.complete(prompt=PROMPTS, max_tokens=30)
@@ -327,8 +480,8 @@ class Chats(Served):
         answer = self.chat(max_tokens=25, model="shakespeare")
         self.assertRegex(answer.pop("id"), r"^chatcmpl-[0-9a-f]{32}$")
         self.assertGreater(answer.pop("created"), 1.7e9)
-        usage = answer.pop("usage")
-        self.assertEqual((usage["completion_tokens"], usage["total_tokens"]), (25, usage["prompt_tokens"] + 25))
+        counted = answer.pop("usage")
+        self.assertEqual(counted, usage(counted["prompt_tokens"], 25))
         self.assertEqual(answer, {"object": "chat.completion", "model": "shakespeare", "choices": [
             {"index": 0, "message": {"role": "assistant", "content": text, "refusal": None}, "logprobs": None,
              "finish_reason": "length"}]})
@@ -340,6 +493,18 @@ class Chats(Served):
                          chat_template_kwargs={"shout": "juliet"})
         self.assertEqual(loud["choices"], answer["choices"])
         self.assertEqual(self.chat(stop="\n\n")["choices"][0]["finish_reason"], "stop")
+
+    def test_the_next_turn(self):
+        told = 6 * "But soft, what light through yonder window breaks? "
+        first = self.chat(messages=[{"role": "juliet", "content": told}], max_tokens=20)
+        talk = [{"role": "juliet", "content": told}, {"role": "romeo", "content": first["choices"][0]["message"]["content"]},
+                {"role": "juliet", "content": "Speak again!"}]
+        second = self.chat(messages=talk, max_tokens=20)["usage"]
+        given = first["usage"]["prompt_tokens"]
+        self.assertEqual(first["usage"], usage(given, 20))
+        self.assertEqual(second, usage(second["prompt_tokens"], 20, second["prompt_tokens_details"]["cached_tokens"]))
+        self.assertGreaterEqual(second["prompt_tokens_details"]["cached_tokens"], given // 32 * 32)
+        self.assertGreater(given, 64)
 
     def test_chat_logprobs(self):
         plain = self.expected(max_tokens=9, logprobs=2)["choices"][0]["logprobs"]
@@ -372,7 +537,7 @@ class Chats(Served):
         self.check_chunks([json.loads(line) for line in data.decode().splitlines()], text)
 
     def test_chat_by_invocation(self):
-        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5})[1]
+        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5, "model": "any"})[1]
         self.assertEqual((told["object"], told["choices"]), ("chat.completion", self.chat(max_tokens=5)["choices"]))
 
     def test_refused_by_the_template(self):
@@ -388,6 +553,20 @@ class ArraysAlways(Served):
         status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 5}})
         self.assertEqual((status, len(told), sorted(told[0])), (200, 1, ["generated_text"]))
         self.assertTrue(told[0]["generated_text"].startswith("ROMEO:"))
+        given = {"inputs": ["ROMEO:", "The"], "parameters": {"max_new_tokens": 9, "return_full_text": False}}
+        whole = [one["generated_text"] for one in self.server.post("/invocations", given)[1]]
+        data, kind = self.server.stream("/invocations", {**given, "stream": True})
+        lines = [json.loads(line) for line in data.decode().splitlines()]
+        self.assertEqual((kind, [list(line) for line in lines]), ("application/jsonlines", [["outputs"]] * 9))
+        self.assertEqual(["".join(texts) for texts in zip(*(line["outputs"] for line in lines))], whole)
+        # Answers of different lengths: what has ended adds nothing.
+        stop = whole[0][4:8]
+        data, _ = self.server.stream("/invocations", {**given, "stream": True, "parameters": {"max_new_tokens": 9, "stop": stop}})
+        texts = ["".join(texts) for texts in zip(*(json.loads(line)["outputs"] for line in data.decode().splitlines()))]
+        self.assertEqual(texts, [text.split(stop)[0] for text in whole])
+        given["parameters"]["output_formatter"] = "jsonlines"
+        data, _ = self.server.stream("/invocations", {**given, "stream": True})
+        self.assertIn("token", json.loads(data.splitlines()[0]))
         self.assertEqual(json.loads(self.server.get("/ping")[2]), {"bard": {"status": "Healthy"}})
         self.assertEqual(self.server.post("/v1/completions", {"model": "bard", "prompt": "The"})[0], 200)
 
