@@ -15,9 +15,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Server:
-    """Starts on a free port and waits until it is ready. Its log is in `lines`."""
+    """Starts on a free port and waits until it is ready, or listens. Its log is in `lines`."""
 
-    def __init__(self, model, *options, ranks=0, entry=None, env=None):
+    def __init__(self, model, *options, ranks=0, entry=None, env=None, until_ready=True):
         self.ranks = ranks
         self.process = support.start("serve", "--model", model, "--port", 0, *options, ranks=ranks, entry=entry, env=env)
         atexit.register(self._kill)  # whatever a test does
@@ -28,7 +28,8 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.port = int(self.wait_for(r"listening on http://.*:(\d+)").group(1))
-        self.wait_for(r": ready: ")
+        if until_ready:
+            self.wait_for(r": ready: ")
 
     def _kill(self):
         if self.process.returncode is None and self.process.poll() is None:

@@ -7,15 +7,21 @@ whole answer or a clear error, the exit code is the one that docs/serving.md nam
 import contextlib
 import http.client
 import json
+import math
+import pathlib
 import random
+import shutil
 import signal
+import struct
 import sys
+import tempfile
 import threading
 import time
 
 import siege
 import support
-from siege import CHAT, COMPLETIONS, INVOCATIONS, LONG, dial, receive, request, take_answer
+from server import JSON, Server
+from siege import COMPLETIONS, INVOCATIONS, LONG, dial, receive, request, take_answer
 
 CLIENTS = 16
 TIMES = 20
@@ -206,17 +212,53 @@ def stopped(args):
         assert code == 5 and gone is not None and not told.get("cut"), load.cut[:3]
 
 
+def large_model(folder):
+    """The example's tokenizer with weights of nothing but zeros, which take their time to load: a file with holes."""
+    config = json.loads((siege.SHAKESPEARE / "config.json").read_text())
+    hidden, inner, layers, kv = 2048, 8192, 20, 4 * 64
+    config.update(hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=32, head_dim=64)
+    shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden), "model.norm.weight": (hidden,)}
+    for i in range(layers):
+        shapes.update({f"model.layers.{i}.{name}.weight": shape for name, shape in (
+            ("self_attn.q_proj", (hidden, hidden)), ("self_attn.k_proj", (kv, hidden)), ("self_attn.v_proj", (kv, hidden)),
+            ("self_attn.o_proj", (hidden, hidden)), ("mlp.gate_proj", (inner, hidden)), ("mlp.up_proj", (inner, hidden)),
+            ("mlp.down_proj", (hidden, inner)), ("input_layernorm", (hidden,)), ("post_attention_layernorm", (hidden,)))})
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        n = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + n]}
+        at += n
+    text = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + at)
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(siege.SHAKESPEARE / name, folder / name)
+    return folder
+
+
 def loading(args):
-    """A rank that never comes: 503 while loading, and an end."""
-    import subprocess
-    if not args.ranks:
-        return
-    process = support.start("serve", "--model", siege.SHAKESPEARE, "--port", 0, "--model-loading-timeout", 3, "--no-such-option",
-                            ranks=args.ranks)
-    out, err = process.communicate(timeout=60)
-    print(f"loading: a bad option: exit code {process.returncode}", flush=True)
-    assert process.returncode == 2, err
-    del subprocess
+    """While a model is being loaded there is an answer, 503, and after too long of it an end."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = large_model(pathlib.Path(folder))
+        states = {}
+        server = Server(model, ranks=args.ranks, until_ready=False)
+        while True:
+            status, _, data = server.get("/health")
+            asked, headers, _ = server.ask("POST", COMPLETIONS, json.dumps({**LONG, "max_tokens": 1}).encode(), JSON)
+            add(states, {(status, data.decode().strip(), asked, headers["Retry-After"]): 1})
+            if status == 200:
+                break
+        processes = siege.Processes(server)
+        processes.kill(0, signal.SIGTERM)
+        code, took, _ = ended(server, processes, None, (0,), 30)
+        print(f"loading: /health, and a request: {states}; exit code {code}", flush=True)
+        assert any(state[0] == 503 and state[2] == 503 and state[3] for state in states), states
+        server = Server(model, "--model-loading-timeout", 1, ranks=args.ranks, until_ready=False)
+        processes = siege.Processes(server)
+        code, took, _ = ended(server, processes, None, (5,), 30)
+        print(f"loading: --model-loading-timeout 1: exit code {code} after {took:.1f} s", flush=True)
 
 
 CASES = {case.__name__: case for case in (signals, launcher, second, lost, stopped, loading)}
