@@ -7,8 +7,10 @@ left of them. Run by hand:
 One line a case: what was done, the slowest ordinary request meanwhile, then resident megabytes, open files and threads of
 each rank. After each case the server must answer as before, with no page in use and as many files and threads as at first.
 """
+import contextlib
 import json
 import random
+import signal
 import socket
 import sys
 import threading
@@ -134,6 +136,32 @@ def leavers(s):
 
     siege.parallel_map(leave, s.count(1000), 24)
     return ", ".join(f"{n} {way}" for way, n in ways.items())
+
+
+def steps(s):
+    """How many tokens streams are given beyond those that their clients had when they left. Rank 0 is halted while a client
+    takes what there is and leaves, so that neither has time to do more."""
+    beyond = []
+    for i in range(s.count(60)):
+        told, name = b"", f"step-{i}"
+        with dial(s.port, i) as c:
+            c.sendall(request({**LONG, "stream": True, "logprobs": 0}, COMPLETIONS, f"X-Request-Id: {name}"))
+            while told.count(b"data: ") < 20:
+                told += c.recv(4096)
+            s.processes.kill(0, signal.SIGSTOP)
+            c.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    told += c.recv(65536)
+            (reset, socket.socket.close, lambda c: c.shutdown(socket.SHUT_WR))[i % 3](c)
+            s.processes.kill(0, signal.SIGCONT)
+            s.server.wait_for(f'"id":"{name}"')
+        line, = [line for line in s.server.requests_logged() if line.get("id") == name]
+        had = [json.loads(line[len(b"data: "):]) for line in told.splitlines() if line.startswith(b"data: ") and line.endswith(b"}")]
+        beyond.append(line["generated_tokens"] - sum(len(event["choices"][0]["logprobs"]["tokens"]) for event in had))
+    told = {n: beyond.count(n) for n in sorted(set(beyond))}
+    assert sorted(beyond)[len(beyond) * 3 // 4] <= 3, told
+    return f"{len(beyond)} streams, by the tokens made beyond what their clients had: {told}"
 
 
 def leavers_early(s):
@@ -433,7 +461,7 @@ def company(s):
     return f"{sum(asked)} answers"
 
 
-CASES = {case.__name__: case for case in (company, connections, leavers, leavers_early, halves, single_bytes, floods, bodies, protocol,
+CASES = {case.__name__: case for case in (company, connections, steps, leavers, leavers_early, halves, single_bytes, floods, bodies, protocol,
                                           large_bodies, unread, slow_bodies)}
 
 
