@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "launch/command.h"
 #include "launch/serve/server.h"
+#include "parallel/affinity.h"
 #include "runtime/step_limits.h"
 
 #include <signal.h>
@@ -93,6 +94,7 @@ static tsr_status open_server(tsr_server *server)
     server->created = (int64_t)time(NULL);
     tsr_metrics_init(&server->metrics);
     TSR_TRY(raise_descriptors(server->settings.max_connections));
+    tsr_affinity_widen_self(); /* the threads of HTTP inherit it; this one is the pool's, which pins it */
     TSR_TRY(tsr_watch_start(server));
     return tsr_http_start(server);
 }
@@ -124,7 +126,7 @@ static tsr_status lead(tsr_server *server, tsr_engine *engine, const tsr_options
                         server->info.task);
     TSR_TRY(load_chat(server, o));
     tsr_engine_counts counts = tsr_engine_get_counts(engine);
-    tsr_metrics_engine(&server->metrics, &counts);
+    tsr_metrics_engine(&server->metrics, &counts, &(tsr_host_seconds){0});
     server->most_tokens = tsr_min(server->info.context, (int64_t)counts.pages_total * TSR_PAGE_TOKENS);
     atomic_store(&server->state, TSR_SERVE_READY);
     tsr_log(TSR_LOG_INFO, "ready: %s, context %lld", server->settings.model, (long long)server->info.context);

@@ -38,6 +38,7 @@ typedef struct tsr_scheduler tsr_scheduler;
 typedef struct tsr_scheduler_counts {
     int32_t waiting, running;                                 /* requests */
     int32_t pages_total, pages_used, pages_reserved;          /* reserved: promised, not used yet */
+    int32_t pages_touched;                                    /* used at any time */
     int64_t steps, prompt_tokens, generated_tokens, finished; /* since creation */
 } tsr_scheduler_counts;
 

@@ -88,9 +88,11 @@ tsr_status tsr_exchange_make_jobs(tsr_exchange *x)
 
 void tsr_exchange_wake(tsr_exchange *x)
 {
-    if (!x->suspended) return;
+    pthread_mutex_lock(&x->lock);
+    bool slept = x->suspended;
     x->suspended = false;
-    MHD_resume_connection(x->connection);
+    pthread_mutex_unlock(&x->lock);
+    if (slept) MHD_resume_connection(x->connection);
 }
 
 static tsr_status copy_prompt_scores(tsr_job *job, const tsr_result *r)

@@ -86,6 +86,7 @@ typedef struct tsr_exchange {
     int status;      /* of the answer, for the log */
     double deadline; /* tsr_now's clock; 0: none */
     int64_t n_done;  /* the leader's */
+    bool has_news;   /* the leader's: it is to be woken */
     double latest;   /* the leader's: when a stream last had something to say */
     /* lock: */
     int references;
@@ -104,9 +105,9 @@ void tsr_exchange_release(tsr_exchange **exchange);
 /* Makes the jobs of a call. The prompts' ids must be there. */
 tsr_status tsr_exchange_make_jobs(tsr_exchange *x);
 
-/* What the leader does, under the lock. wake: if it sleeps. */
+/* The leader: wakes the connection if it sleeps. Not under the lock, which the woken thread wants at once. */
 void tsr_exchange_wake(tsr_exchange *x);
-/* A job's tokens and text as the engine has them; true if anything is new. */
+/* The leader, under the lock. A job's tokens and text as the engine has them; true if anything is new. */
 tsr_status tsr_job_update(tsr_job *job, const tsr_result *result, bool *news);
 
 #endif
