@@ -1,6 +1,7 @@
 /* cmd_serve.c: `tessera serve`: the model behind HTTP. Rank 0 listens and leads; the other ranks follow. */
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "launch/command.h"
 #include "launch/serve/server.h"
 #include "parallel/affinity.h"
@@ -153,6 +154,7 @@ tsr_status tsr_cmd_serve(tsr_world *world, const tsr_options *o)
 {
     static tsr_server server; /* large; one per process */
     char name[4096];
+    tsr_memory_share_heap();
     server.world = world;
     server.settings = settings_of(o, name, sizeof name);
     tsr_desk_open(&server.desk, server.settings.queue + server.settings.slots);

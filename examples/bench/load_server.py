@@ -57,12 +57,13 @@ class Server:
         self.headers = {"Content-Type": "application/json"}
         if args.key:
             self.headers["Authorization"] = f"Bearer {args.key}"
-        self.connection = http.client.HTTPConnection(self.url.hostname, self.url.port or 80, timeout=300)
 
     def ask(self, method, path, body=None):
-        self.connection.request(method, path, json.dumps(body) if body else None, self.headers)
-        response = self.connection.getresponse()
+        connection = http.client.HTTPConnection(self.url.hostname, self.url.port or 80, timeout=300)
+        connection.request(method, path, json.dumps(body) if body else None, self.headers)
+        response = connection.getresponse()
         data = response.read()
+        connection.close()
         if response.status != 200:
             raise SystemExit(f"{method} {path}: {response.status} {data[:300].decode(errors='replace')}")
         return data
