@@ -7,6 +7,7 @@
 #include "parallel/affinity.h"
 #include "runtime/step_limits.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,15 +90,27 @@ static tsr_status check_formatter(const tsr_options *o, tsr_serve_settings *s)
     return tsr_fail(TSR_ERR_INTERNAL, "output-formatter %s has no code", name);
 }
 
+/* The threads of HTTP inherit what this one is while it starts them: they may run on all CPUs of the rank, not on the one
+ * alone that a launcher bound it to, and do not take a core from a rank's thread in the moment they are woken: what
+ * connections need is done in a few goes and not one by one. */
+static tsr_status start_http(tsr_server *server)
+{
+    static const struct sched_param none;
+    tsr_affinity_widen_self(); /* the pool pins this thread */
+    sched_setscheduler(0, SCHED_BATCH, &none);
+    tsr_status s = tsr_http_start(server);
+    sched_setscheduler(0, SCHED_OTHER, &none);
+    return s;
+}
+
 static tsr_status open_server(tsr_server *server)
 {
     server->began = tsr_now();
     server->created = (int64_t)time(NULL);
     tsr_metrics_init(&server->metrics);
     TSR_TRY(raise_descriptors(server->settings.max_connections));
-    tsr_affinity_widen_self(); /* the threads of HTTP inherit it; this one is the pool's, which pins it */
     TSR_TRY(tsr_watch_start(server));
-    return tsr_http_start(server);
+    return start_http(server);
 }
 
 static void close_server(tsr_server *server)

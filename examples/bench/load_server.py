@@ -127,7 +127,7 @@ class Tally:
     def __init__(self):
         self.first, self.between = array.array("d"), array.array("d")
         self.answers = self.events = self.together = self.tokens = 0
-        self.counting, self.errors = False, []
+        self.counting, self.errors, self.unlike = False, [], []
 
 
 class Client:
@@ -219,8 +219,9 @@ class Load:
         """The answer is there, whole or not."""
         tally, problem = self.tally, None
         try:
-            if client.text() != self.alone[client.which]:
-                problem = "answered otherwise than alone"
+            text = client.text()
+            if text != self.alone[client.which]:
+                tally.unlike.append(f"request {client.which}: {text!r}, alone {self.alone[client.which]!r}")
         except (ValueError, IndexError) as error:
             problem = str(error)
         tally.answers += 1
@@ -397,6 +398,7 @@ def bars_of(told, args):
         bars[name] = {"found": found, "at_most": bound, "holds": found is not None and found <= bound}
 
     bar("errors", told["errors"], 0)
+    bar("unlike_alone", told["unlike_alone"], 0)
     bar("p95_to_p50", round(between["p95"] / between["p50"], 2) if between and between["p50"] else None, 2)
     bar("overhead_percent", told["overhead"]["sum_percent"], 5)
     if args.pid:
@@ -426,7 +428,8 @@ def measure(args):
     tally, seconds = load.tally, ended - began
     told = {"clients": args.clients, "seconds": round(seconds, 1), "warm_up_seconds": args.warm_up,
             "prompt_tokens": {"least": min(lengths), "mean": round(sum(lengths) / len(lengths), 1), "most": max(lengths)},
-            "answers": tally.answers, "errors": len(tally.errors), "first_errors": tally.errors[:5],
+            "answers": tally.answers, "errors": len(tally.errors), "first_errors": tally.errors[:3],
+            "unlike_alone": len(tally.unlike), "first_unlike": tally.unlike[:3],
             "tokens_per_second": round((after["generation_tokens_total"] - before["generation_tokens_total"]) / seconds, 1),
             "prompt_tokens_per_second": round((after["prompt_tokens_total"] - before["prompt_tokens_total"]) / seconds, 1),
             "first_event_ms": quantiles_ms(tally.first), "between_events_ms": quantiles_ms(tally.between),

@@ -49,6 +49,7 @@ void tsr_exchange_release(tsr_exchange **exchange)
     for (int64_t i = 0; i < x->n_jobs; i++) free_job(&x->jobs[i]);
     tsr_free(x->jobs);
     tsr_text_free(&x->body);
+    tsr_text_free(&x->head);
     tsr_text_free(&x->out);
     tsr_call_free(&x->call);
     pthread_mutex_destroy(&x->lock);

@@ -79,7 +79,8 @@ typedef struct tsr_exchange {
     int64_t n_jobs, max_tokens;
     bool handed_over;
     const struct tsr_reply *reply;
-    tsr_text out; /* bytes to be sent */
+    tsr_text head; /* what each object of a stream begins with, once the first was made */
+    tsr_text out;  /* bytes to be sent */
     int64_t out_sent;
     bool stream_ended; /* `out` has the last bytes */
     struct tsr_client *client;
