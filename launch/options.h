@@ -87,6 +87,10 @@ enum {
       "sample at the temperature that generation_config.json states, or 1")                                  \
     X(REPETITION_PENALTY, "repetition-penalty", REAL, "1", 0.01, 100, "X", TSR_CMD_GENERATE,                 \
       "divide (or multiply, if negative) the logits of tokens already seen; 1: no penalty")                  \
+    X(FREQUENCY_PENALTY, "frequency-penalty", REAL, "0", -2, 2, "X", TSR_CMD_GENERATE,                       \
+      "take X times as often as a token stands in the answer so far off its logit; 0: no penalty")           \
+    X(PRESENCE_PENALTY, "presence-penalty", REAL, "0", -2, 2, "X", TSR_CMD_GENERATE,                         \
+      "take X off the logit of each token that the answer has so far; 0: no penalty")                        \
     X(NO_REPEAT_NGRAM, "no-repeat-ngram", INT, "0", 0, 1e6, "N", TSR_CMD_GENERATE,                           \
       "no N tokens stand twice in the same order; 0: they may")                                              \
     X(MIN_NEW_TOKENS, "min-new-tokens", INT, "0", 0, 1e7, "N", TSR_CMD_GENERATE,                             \

@@ -89,6 +89,17 @@ static tsr_status admit_prompt(const tsr_server *server, tsr_exchange *x, tsr_pr
     return TSR_ERR_USAGE;
 }
 
+static tsr_status admit_biases(const tsr_server *server, const tsr_api_call *call, tsr_refusal *why)
+{
+    int64_t n = server->info.vocabulary;
+    for (int64_t i = 0; i < call->n_logit_bias; i++)
+        if (call->logit_bias[i].id >= n)
+            return tsr_refuse(why, 400, "logit_bias",
+                              "logit_bias names token %d, but the ids of this vocabulary are 0 to %lld",
+                              call->logit_bias[i].id, (long long)n - 1);
+    return TSR_OK;
+}
+
 /* What the server's own options say where an invocation says nothing. */
 static void settle_invocation(const tsr_serve_settings *o, tsr_exchange *x)
 {
@@ -130,6 +141,7 @@ tsr_status tsr_admit(tsr_server *server, tsr_exchange *x, tsr_api api, tsr_refus
     TSR_TRY(tsr_admit_any(server, why));
     x->tokenizer = tsr_engine_tokenizer(server->engine);
     TSR_TRY(parse(server, x, api, why));
+    TSR_TRY(admit_biases(server, &x->call, why));
     x->max_tokens = x->call.max_tokens;
     for (int64_t i = 0; i < x->call.n_prompts; i++)
         TSR_TRY(admit_prompt(server, x, &x->call.prompts[i], why));

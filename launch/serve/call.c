@@ -144,6 +144,7 @@ void tsr_call_free(tsr_api_call *call)
     for (int64_t i = 0; i < call->n_prompts; i++) tsr_prompt_free(&call->prompts[i]);
     for (int64_t i = 0; i < call->n_stop; i++) tsr_free(call->stop[i]);
     tsr_free(call->model);
+    tsr_free(call->logit_bias);
     json_decref(call->conversation);
     free(call->conversation_text);
     *call = (tsr_api_call){0};

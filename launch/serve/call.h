@@ -13,6 +13,7 @@
 
 #include "launch/serve/limits.h"
 #include "launch/serve/refusal.h"
+#include "tessera.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -59,6 +60,9 @@ typedef struct tsr_api_call {
     int64_t logprobs;     /* best tokens beside each; 0: the log-probability of each token alone */
     int64_t n;            /* answers to each prompt */
     double temperature, top_p, min_p, repetition_penalty;
+    double frequency_penalty, presence_penalty; /* 0 where not stated */
+    tsr_logit_bias *logit_bias;                 /* [n_logit_bias] of ids each named once, owned */
+    int64_t n_logit_bias;                       /* at most TSR_MAX_LOGIT_BIASES */
     bool stream, stream_stated, include_usage, echo, ignore_eos;
     bool do_sample, details, full_text, full_text_stated;
     tsr_formatter formatter;

@@ -30,6 +30,9 @@
     P(TSR_API_ALL, "top_k", TOP_K, top_k, -1, TSR_CALL_TOKENS)                                               \
     P(TSR_API_ALL, "min_p", REAL, min_p, 0, 1)                                                               \
     P(TSR_API_ALL, "repetition_penalty", REAL, repetition_penalty, 0.01, 100)                                \
+    P(TSR_API_ALL, "frequency_penalty", REAL, frequency_penalty, -2, 2)                                      \
+    P(TSR_API_ALL, "presence_penalty", REAL, presence_penalty, -2, 2)                                        \
+    P(TSR_API_OPENAI, "logit_bias", LOGIT_BIAS, logit_bias, -100, 100)                                       \
     P(TSR_API_ALL, "no_repeat_ngram_size", INT, no_repeat_ngram, 0, 1000000)                                 \
     P(TSR_API_ALL, "seed", INT, seed, 0, 9e15)                                                               \
     P(TSR_API_OPENAI, "n", INT, n, 1, TSR_CALL_ANSWERS)                                                      \
@@ -46,9 +49,6 @@
     P(TSR_API_OPENAI, "user", ANY, model, 0, 0)                                                              \
     P(TSR_API_OPENAI, "metadata", ANY, model, 0, 0)                                                          \
     P(TSR_API_OPENAI, "store", ANY, model, 0, 0)                                                             \
-    P(TSR_API_OPENAI, "frequency_penalty", NEUTRAL, model, 0, 0)                                             \
-    P(TSR_API_OPENAI, "presence_penalty", NEUTRAL, model, 0, 0)                                              \
-    P(TSR_API_OPENAI, "logit_bias", NEUTRAL, model, 0, 0)                                                    \
     P(TSR_API_COMPLETIONS, "suffix", NEUTRAL, model, 0, 0)                                                   \
     P(TSR_API_CHAT, "tools", NEUTRAL, model, 0, 0)                                                           \
     P(TSR_API_CHAT, "tool_choice", ANY, model, 0, 0)                                                         \

@@ -77,6 +77,10 @@ static tsr_request_options request_options(const tsr_exchange *x, const tsr_job 
     r.top_p = call->top_p;
     r.min_p = call->min_p;
     r.repetition_penalty = call->repetition_penalty;
+    r.frequency_penalty = call->frequency_penalty;
+    r.presence_penalty = call->presence_penalty;
+    r.logit_bias = call->logit_bias;
+    r.n_logit_bias = call->n_logit_bias;
     r.no_repeat_ngram = call->no_repeat_ngram;
     r.min_new_tokens = call->min_tokens;
     r.seed = job->seed;

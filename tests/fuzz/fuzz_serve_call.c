@@ -37,9 +37,20 @@ static void check_prompts(const tsr_api_call *call)
     }
 }
 
+static void check_terms(const tsr_api_call *call)
+{
+    need(fabs(call->frequency_penalty) <= 2 && fabs(call->presence_penalty) <= 2);
+    need(call->n_logit_bias >= 0 && call->n_logit_bias <= TSR_MAX_LOGIT_BIASES);
+    for (int64_t i = 0; i < call->n_logit_bias; i++) {
+        need(call->logit_bias[i].id >= 0 && fabsf(call->logit_bias[i].bias) <= 100);
+        for (int64_t j = 0; j < i; j++) need(call->logit_bias[j].id != call->logit_bias[i].id);
+    }
+}
+
 static void check_call(const tsr_api_call *call)
 {
     check_prompts(call);
+    check_terms(call);
     need(call->n >= 1 && call->n <= TSR_CALL_ANSWERS && call->n_stop <= TSR_CALL_STOPS);
     for (int64_t i = 0; i < call->n_stop; i++)
         need(*call->stop[i] && strlen(call->stop[i]) <= TSR_CALL_STOP_BYTES);

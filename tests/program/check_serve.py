@@ -99,6 +99,45 @@ class Shapes(Served):
         self.assertEqual(len(only["logprobs"]["tokens"]), before)
         self.assertIsNone(only["logprobs"]["top_logprobs"])
 
+    def test_logit_bias(self):
+        given = {"prompt": "ROMEO:", "max_tokens": 8, "logprobs": 3}
+        line, = self.generate(SHAKESPEARE, "--dtype", "float32", "--prompt", "ROMEO:", "--max-new-tokens", 8)
+        plain, forced, banned, many = (self.server.complete(**given, logit_bias=bias)["choices"][0]["logprobs"] for bias in
+                                       ({}, {line["ids"][0]: 100}, {line["ids"][0]: -100}, {i: -0.5 for i in range(300)}))
+        first = plain["tokens"][0]
+        self.assertEqual(forced["tokens"], [first] * 8)
+        self.assertNotIn(first, banned["tokens"])
+        self.assertEqual(len(many["tokens"]), 8)
+        # What is reported is what the model says, whatever was made of it.
+        for other in (forced, banned):
+            self.assertEqual(max(other["top_logprobs"][0], key=other["top_logprobs"][0].get), first)
+            self.assertAlmostEqual(other["top_logprobs"][0][first], plain["token_logprobs"][0], places=4)
+        self.assertAlmostEqual(forced["token_logprobs"][0], plain["token_logprobs"][0], places=4)
+        self.assertLess(max(forced["token_logprobs"][1:]), -1)
+
+    def test_penalties(self):
+        given = {"prompt": "ROMEO:", "max_tokens": 32, "logprobs": 20}
+        both = {"frequency_penalty": 0.3, "presence_penalty": 0.7}
+        ways = [{}, {"frequency_penalty": -2, "presence_penalty": -2}, both]
+        ways += [] if support.SANITIZED else [{"frequency_penalty": 1}, {"presence_penalty": 2}]
+        told = at_once([lambda w=way: self.server.complete(**given, **w)["choices"][0] for way in ways])
+        plain, stuck, *penalised = (choice["logprobs"]["tokens"] for choice in told)
+        self.assertLess(len(set(stuck)), len(set(plain)))
+        for way, tokens, choice in zip(ways[2:], penalised, told[2:]):
+            self.assertNotEqual(tokens, plain)
+            self.assertEqual(tokens[0], plain[0])  # the prompt does not count
+            frequency, presence = way.get("frequency_penalty", 0), way.get("presence_penalty", 0)
+            for i, best in enumerate(choice["logprobs"]["top_logprobs"]):
+                said = tokens[:i]
+                left = {t: l - frequency * said.count(t) - presence * (t in said) for t, l in best.items()}
+                if max(left.values()) > min(best.values()) + 1e-3:  # else it may be one that is not listed
+                    self.assertGreater(left[tokens[i]], max(left.values()) - 1e-3)
+        line, = self.generate(SHAKESPEARE, "--dtype", "float32", "--prompt", "ROMEO:", "--max-new-tokens", 32,
+                              "--frequency-penalty", 0.3, "--presence-penalty", 0.7)
+        self.assertEqual(line["text"], told[2]["text"])
+        _, invoked = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 32, **both}})
+        self.assertEqual(invoked["generated_text"], told[2]["text"])
+
     def test_stop(self):
         whole = self.server.complete(prompt="ROMEO:", max_tokens=60)["choices"][0]["text"]
         stop = whole[20:27]
@@ -262,9 +301,12 @@ class Shapes(Served):
 
 
 class Together(Served):
-    """Many clients at once get what each gets alone."""
-    bodies = [{"prompt": prompt, "max_tokens": 20 + 7 * i, "temperature": 0.8 * (i % 2), "seed": i}
+    """Many clients at once get what each gets alone, and on other ranks."""
+    bodies = [{"prompt": prompt, "max_tokens": 20 + 7 * i, "temperature": 0.8 * (i % 2), "seed": i,
+               "frequency_penalty": 0.5 * (i % 4 in (1, 2)), "presence_penalty": -0.1 * (i % 4 in (1, 2)),
+               "logit_bias": {i + 7 * k: (-1) ** k * 1.5 for k in range(40 * (i % 4 > 1))}}
               for i, prompt in enumerate(PROMPTS * 3)]
+    known = []  # what they got on one rank
 
     def texts(self, body):
         return [choice["text"] for choice in self.server.complete(**body)["choices"]]
@@ -276,6 +318,9 @@ class Together(Served):
         bodies = self.bodies[::3] if support.SANITIZED else self.bodies
         alone = [self.texts(body) for body in bodies]
         self.assertGreater(len({text for text, in alone}), 5)
+        if self.known:
+            self.assertEqual(alone, self.known)
+        self.known[:] = alone
         together = at_once([lambda b=body: self.texts(b) for body in bodies])
         self.assertEqual(together, alone)
         together = at_once([lambda b=body: self.streamed(b) for body in bodies])
