@@ -10,15 +10,18 @@ status is 0 if all hold.
 What is asked. A fixed set of greedy streamed completions. Their prompts are text of --shortest to --longest TOKENS, more
 short ones than long ones, the shortest and the longest among them; the server says how many tokens a prompt has. Each is
 asked alone first, and under load every answer must be the same text. A client sends one request after another, drawn
-from the set, over a connection that it keeps.
+from the set, over a connection that it keeps. Two things to know: with weights in bfloat16, processors that multiply in
+bfloat16 round the rows of a large step more than those of a small one, and of two tokens that are all but equally likely
+the other one may be chosen: --dtype float32 gives the same bits in any company. And a server with a prefix cache finds
+most of these prompts in it after a while; what is to be seen without goes by the server's option, or more --prompts.
 
 Memory (--pid: of mpirun, or of the server if there is one rank). The resident memory of all `tessera` processes below
 that one, added up, every two seconds from --warm-up seconds on. The server reserves what --cache-mb allows for keys and
 values, and the system gives a page of it memory when it is used first, so memory rises to that bound with the largest
 number of tokens that ever were in flight. What is looked for is growth beyond that: so as many requests as there are
 clients, each longer than any of the load, are held at once before, and again as long as that brings pages into use that
-never were (tessera_kv_cache_pages_touched); --no-fill leaves that out. The straight line through the samples may not rise by more than --grow percent over the time, nor the
-largest sample exceed the smallest by more.
+never were (tessera_kv_cache_pages_touched); --no-fill leaves that out. The straight line through the samples may not
+rise by more than --grow percent over the time, nor the largest sample exceed the smallest by more.
 
 Times. Between two events of an answer as the client receives them: those that arrive together have 0 between them. This
 client is one process that reads sockets and takes times; it shares the machine, and says how much CPU time it took.
@@ -71,9 +74,6 @@ class Server:
     def complete(self, **body):
         return json.loads(self.ask("POST", "/v1/completions", body))
 
-    def tokens_of(self, prompt):
-        return self.complete(prompt=prompt, max_tokens=1, temperature=0)["usage"]["prompt_tokens"]
-
     def context(self):
         return json.loads(self.ask("GET", "/v1/models"))["data"][0]["max_model_len"]
 
@@ -83,33 +83,38 @@ class Server:
         return {name.removeprefix("tessera_"): float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
-def prompt_of(server, wanted, draw, args):
-    """Words of about `wanted` tokens, and how many they are."""
-    words = [draw.choice(WORDS) for _ in range(2 * wanted)]
-    n, per_word = wanted, 1.0
-    for _ in range(12):
-        tokens = server.tokens_of(" ".join(words[:n]))
-        if abs(tokens - wanted) <= wanted // 100 and args.shortest <= tokens <= args.longest:
-            break
-        per_word = tokens / n
-        n = max(1, min(len(words), n + (round((wanted - tokens) / per_word) or (1 if tokens < wanted else -1))))
-    return " ".join(words[:n]), tokens
+class Prompts:
+    """Texts of about so many tokens, with what they are answered."""
+
+    def __init__(self, server, args):
+        self.server, self.args, self.draw, self.per_word = server, args, random.Random(args.seed), 1.3
+
+    def make(self, wanted, tolerance):
+        """(request, its answer, tokens of the prompt); the server says how many they are."""
+        words = [self.draw.choice(WORDS) for _ in range(2 * wanted)]
+        new, n = self.draw.randint(8, self.args.new_tokens), round(wanted / self.per_word)
+        for _ in range(20):
+            body = {"prompt": " ".join(words[:n]), "max_tokens": new, "temperature": 0}
+            answer = self.server.complete(**body)
+            tokens = answer["usage"]["prompt_tokens"]
+            if abs(tokens - wanted) <= tolerance and self.args.shortest <= tokens <= self.args.longest:
+                return body, answer, tokens
+            self.per_word = tokens / n
+            n += round((wanted - tokens) / self.per_word) or (1 if tokens < wanted else -1)
+        raise SystemExit(f"no prompt of {wanted} tokens could be made: the last has {tokens}")
 
 
-def make_bodies(server, args):
-    """Requests, the tokens of each prompt, and what each is answered alone."""
-    draw = random.Random(args.seed)
-    shares = [0, 1] + [draw.random() for _ in range(args.prompts - 2)]
-    bodies, lengths, alone, made = [], [], [], []
-    for share in shares:
+def make_requests(server, args):
+    """Requests, the tokens of each prompt, and what each is answered alone: its text, its tokens."""
+    prompts, bodies, lengths, alone, made = Prompts(server, args), [], [], [], []
+    for i in range(args.prompts):
+        share = i if i < 2 else prompts.draw.random()
         wanted = round(args.shortest * (args.longest / args.shortest) ** share)
-        prompt, tokens = prompt_of(server, wanted, draw, args)
-        body = {"prompt": prompt, "max_tokens": draw.randint(8, args.new_tokens), "temperature": 0}
-        answer = server.complete(**body)
-        alone.append(answer["choices"][0]["text"])
-        made.append(answer["usage"]["completion_tokens"])
+        body, answer, tokens = prompts.make(wanted, wanted // (100 if i < 2 else 20))
         bodies.append({**body, "stream": True})
         lengths.append(tokens)
+        alone.append(answer["choices"][0]["text"])
+        made.append(answer["usage"]["completion_tokens"])
     return bodies, lengths, alone, made
 
 
@@ -391,6 +396,12 @@ def overhead(before, after, seconds):
             "steps_a_second": round(grown["step_seconds_count"] / seconds, 1), "busy_percent": round(100 * busy / seconds, 1)}
 
 
+def prefix_hits(before, after):
+    """Of the tokens of all prompts: those that a prefix cache spared."""
+    looked, found = (after.get(f"prefix_cache_{x}_total", 0) - before.get(f"prefix_cache_{x}_total", 0) for x in ("queries", "hits"))
+    return round(100 * found / looked, 1) if looked else 0
+
+
 def bars_of(told, args):
     between, bars = told["between_events_ms"], {}
 
@@ -414,7 +425,7 @@ def measure(args):
         raise SystemExit(f"prompts of {args.longest} tokens and {args.new_tokens} new ones do not fit in the context of "
                          f"{context}: give the server --context {args.longest + args.new_tokens}")
     memory, seen, cpu = Memory(args.pid), [], []
-    bodies, lengths, alone, made = make_bodies(server, args)
+    bodies, lengths, alone, made = make_requests(server, args)
     filled = fill_cache(server, args) if args.fill else None
     load = Load(server, args, bodies, alone, made)
 
@@ -432,6 +443,7 @@ def measure(args):
             "unlike_alone": len(tally.unlike), "first_unlike": tally.unlike[:3],
             "tokens_per_second": round((after["generation_tokens_total"] - before["generation_tokens_total"]) / seconds, 1),
             "prompt_tokens_per_second": round((after["prompt_tokens_total"] - before["prompt_tokens_total"]) / seconds, 1),
+            "prefix_hits_percent": prefix_hits(before, after),
             "first_event_ms": quantiles_ms(tally.first), "between_events_ms": quantiles_ms(tally.between),
             "events": tally.events, "events_together_percent": round(100 * tally.together / max(1, tally.events), 2),
             "server_between_ms": server_quantiles_ms("inter_token_latency_seconds", before, after),
@@ -451,7 +463,7 @@ def main():
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60, help="of the load, after the warm-up")
     parser.add_argument("--warm-up", type=float, default=10, help="seconds under load before anything is counted")
-    parser.add_argument("--prompts", type=int, default=48, help="different requests; at least 2")
+    parser.add_argument("--prompts", type=int, default=256, help="different requests; at least 2")
     parser.add_argument("--shortest", type=int, default=20, help="tokens of a prompt")
     parser.add_argument("--longest", type=int, default=1500)
     parser.add_argument("--new-tokens", type=int, default=64)
