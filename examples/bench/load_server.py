@@ -389,6 +389,8 @@ def overhead(before, after, seconds):
     grown = {key: after[key] - before.get(key, 0) for key in after}
     stages = {key.split('"')[1]: grown[key] for key in grown if key.startswith("step_host_seconds_total")}
     busy = grown["step_seconds_sum"] + stages.get("admit", 0) + stages.get("hand_out", 0)
+    if busy <= 0:
+        raise SystemExit(f"the server ended no step in {seconds:.1f} s: nothing was measured")
     told = {name: round(100 * value / busy, 2) for name, value in stages.items()}
     told["http_cpu"] = round(100 * grown.get("http_cpu_seconds_total", 0) / busy, 2)
     return {"percent_of_steps": told, "sum_percent": round(sum(told.values()), 2),
