@@ -152,6 +152,9 @@ enum {
       "enqueue decode steps call by call instead of as captured graphs")                                     \
     X(PLAN_AHEAD, "plan-ahead", CHOICE, "auto", 0, 0, "auto|on|off", TSR_CMD_RUNS,                           \
       "plan a step while the one before runs; auto: on for GPUs; the tokens are the same")                   \
+    X(PREFIX_CACHE, "prefix-cache", BOOL, "true", 0, 0, "",                                                  \
+      TSR_CMD_GENERATE | TSR_CMD_CLASSIFY | TSR_CMD_SERVE,                                                   \
+      "prompts that begin alike share what is computed of their beginning; it is kept while there is room")  \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(CONFIG, "config", TEXT, "", 0, 0, "FILE", TSR_CMD_ALL,                                                 \
@@ -163,10 +166,10 @@ enum {
     X(SMOOTHQUANT_ALPHA, "smoothquant-alpha", REAL, "0.5", 0, 1, "X", TSR_CMD_RUNS,                          \
       "of --quantize smoothquant: how much of the activations' range moves into the weights")                \
     X(ROLLING_BATCH, "rolling-batch", CHOICE, "auto", 0, 0, "auto|deepspeed|disable", TSR_CMD_RUNS,          \
-      "auto and deepspeed: requests join and leave between steps, --max-sequences at once; disable: "        \
-      "--batch-size at once")                                                                                \
+      "auto and deepspeed: requests join and leave between steps, --max-sequences at once; disable, and "    \
+      "auto with a --batch-size above 1: --batch-size at once")                                              \
     X(BATCH_SIZE, "batch-size", INT, "1", 1, 4096, "N", TSR_CMD_RUNS,                                        \
-      "requests running at once with --rolling-batch disable")                                               \
+      "requests running at once without rolling batches")                                                    \
     X(LOW_CPU_MEM_USAGE, "low-cpu-mem-usage", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                          \
       "each rank reads its own slices and nothing else; false is accepted, and they are read no other way")  \
     X(TRIANGULAR_MASKING, "triangular-masking", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                        \

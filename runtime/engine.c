@@ -340,6 +340,8 @@ static tsr_status build_steps(tsr_engine *e)
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
     TSR_TRY(tsr_scheduler_create(&e->limits, &e->scheduler));
     tsr_scheduler_set_ahead(e->scheduler, e->goes_ahead);
+    if (e->options.prefix_cache)
+        TSR_TRY(tsr_scheduler_share_prefixes(e->scheduler, e->local->ropes, e->local->n_ropes));
     return TSR_OK;
 }
 
@@ -547,5 +549,7 @@ tsr_engine_counts tsr_engine_get_counts(const tsr_engine *e)
                                .pages_touched = c.pages_touched,
                                .steps = c.steps,
                                .prompt_tokens = c.prompt_tokens,
-                               .generated_tokens = c.generated_tokens};
+                               .generated_tokens = c.generated_tokens,
+                               .prefix_queries = c.prefix_queries,
+                               .prefix_hits = c.prefix_hits};
 }

@@ -36,23 +36,6 @@ static void ahead_is_as_alone(void **state)
 
 /* ---- Single rules ---- */
 
-static const tsr_step_limits small = {
-    .max_tokens = 8, .max_sequences = 4, .max_rows = 6, .max_context = 320, .n_pages = 10, .vocabulary = 50};
-
-static tsr_request *plain_request(simulation *s, int32_t n_prompt, int32_t max_new_tokens)
-{
-    static const int32_t zeros[320];
-    tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
-    spec.prompt = zeros;
-    spec.n_prompt = n_prompt;
-    spec.max_new_tokens = max_new_tokens;
-    tsr_request *r;
-    assert_int_equal(tsr_request_create(&spec, &s->limits, &r), TSR_OK);
-    r->user = (void *)(intptr_t)s->n_requests;
-    s->requests[s->n_requests++] = r;
-    return r;
-}
-
 static void what_never_fits_is_refused(void **state)
 {
     (void)state;
@@ -405,6 +388,7 @@ static tsr_status create_everything(void)
     spec.n_biases = 1;
     tsr_status status;
     TSR_TRY_OUT(tsr_scheduler_create(&small, &scheduler));
+    TSR_TRY_OUT(tsr_scheduler_share_prefixes(scheduler, NULL, 0));
     TSR_TRY_OUT(tsr_step_record_create(&small, &record));
     TSR_TRY_OUT(tsr_slot_table_create(&small, &slots));
     TSR_TRY_OUT(tsr_step_builder_create(&small, &rope, 1, &builder));

@@ -72,6 +72,7 @@ static tsr_status read_neutral(const tsr_call_row *row, const json_t *value, tsr
 {
     (void)call;
     if (json_is_number(value) && json_number_value(value) == row->low) return TSR_OK;
+    if (json_is_false(value)) return TSR_OK;
     if (json_is_string(value) && json_string_length(value) == 0) return TSR_OK;
     if (json_is_array(value) && json_array_size(value) == 0) return TSR_OK;
     if (json_is_object(value) && json_object_size(value) == 0) return TSR_OK;
@@ -257,6 +258,12 @@ static tsr_status read_response_format(const tsr_call_row *row, const json_t *va
 #define read_TEMPLATE_VARIABLES tsr_call_read_template_variables
 #define read_RESPONSE_FORMAT    read_response_format
 #define read_PROMPT             tsr_call_read_prompt
+#define read_TEXTS              tsr_call_read_texts
+#define read_TOP_LABELS         tsr_call_read_top_labels
+#define read_SCORES             tsr_call_read_scores
+#define read_AGGREGATION        tsr_call_read_aggregation
+#define read_IGNORED            tsr_call_read_ignored
+#define read_JSON_ALONE         tsr_call_read_json_alone
 
 static const tsr_call_row rows[] = {
 #define CALL_ROW(APIS, NAME, KIND, FIELD, LOW, HIGH)                                                         \
@@ -289,7 +296,8 @@ tsr_status tsr_call_read_object(const json_t *object, const char *skip, tsr_api_
     {
         const tsr_call_row *row = lists(skip, key) ? NULL : find_row(call->api, key);
         if (!row) return tsr_refuse(why, 400, key, "unknown parameter \"%.60s\"", key);
-        if (!json_is_null(value)) TSR_TRY(row->read(row, value, call, why));
+        /* All labels are what null asks for. */
+        if (!json_is_null(value) || row->read == read_TOP_LABELS) TSR_TRY(row->read(row, value, call, why));
     }
     return TSR_OK;
 }

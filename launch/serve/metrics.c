@@ -92,6 +92,10 @@ static tsr_status print_engine(const tsr_engine_counts *c, tsr_text *out)
     TSR_TRY(number(out, "engine_steps_total", "counter", (double)c->steps, "steps of the engine"));
     TSR_TRY(
         number(out, "prompt_tokens_total", "counter", (double)c->prompt_tokens, "tokens of prompts read"));
+    TSR_TRY(number(out, "prefix_cache_queries_total", "counter", (double)c->prefix_queries,
+                   "tokens of prompts looked for in the prefix cache"));
+    TSR_TRY(number(out, "prefix_cache_hits_total", "counter", (double)c->prefix_hits,
+                   "tokens of prompts found in the prefix cache, and so not read again"));
     return number(out, "generation_tokens_total", "counter", (double)c->generated_tokens, "tokens made");
 }
 

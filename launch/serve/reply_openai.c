@@ -143,7 +143,11 @@ static tsr_status make_head(const tsr_exchange *x, const char *prefix, const cha
 tsr_status tsr_openai_head(tsr_exchange *x, const char *prefix, const char *object, tsr_text *out)
 {
     if (!x->head.data) TSR_TRY(tsr_text_init(&x->head, TSR_TEXT_NO_CAP));
-    if (x->head.length == 0) TSR_TRY(make_head(x, prefix, object, &x->head));
+    tsr_status s = x->head.length == 0 ? make_head(x, prefix, object, &x->head) : TSR_OK;
+    if (s != TSR_OK) {
+        tsr_text_clear(&x->head);
+        return s;
+    }
     return tsr_text_append(out, x->head.data, x->head.length);
 }
 
@@ -154,14 +158,19 @@ static tsr_status put_head(tsr_exchange *x, tsr_text *out)
 
 tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out)
 {
-    int64_t given = 0, made = 0;
+    int64_t given = 0, cached = 0, made = 0;
     for (int64_t i = 0; i < x->n_jobs; i++) {
-        if (i % x->call.n == 0) given += x->jobs[i].prompt.count; /* a prompt counts once, whatever n is */
-        made += x->jobs[i].n_tokens;
+        const tsr_job *job = &x->jobs[i];
+        if (i % x->call.n == 0) { /* a prompt counts once, whatever n is */
+            given += job->prompt.count;
+            cached += job->n_cached;
+        }
+        made += job->n_tokens;
     }
-    return tsr_text_format(
-        out, ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld}",
-        (long long)given, (long long)made, (long long)(given + made));
+    return tsr_text_format(out,
+                           ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
+                           "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
+                           (long long)given, (long long)made, (long long)(given + made), (long long)cached);
 }
 
 /* The text from text_sent on, with the prompt in front. */

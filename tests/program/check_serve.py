@@ -1,26 +1,36 @@
 #!/usr/bin/env python3
 """check_serve.py: the server answers as its document says, field by field: on one rank and on two."""
+import functools
 import json
+import pathlib
+import re
+import signal
 import subprocess
 import sys
 import unittest
 
 import support
 from server import JSON, Server, at_once, parse_events
-from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks
+from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks, run
 
 PROMPTS = ["ROMEO:", "JULIET:\nO", "First Citizen:\nBefore we proceed any further, hear me speak.\n", "The",
            "KING RICHARD III:\nNow is the winter of", "\n\n", "é ü 語"]
+
+
+def usage(given, made, cached=0):
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made,
+            "prompt_tokens_details": {"cached_tokens": cached}}
 
 
 class Served(Case):
     """One server for all tests of a class."""
     ranks = 0
     options = ()
+    how = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks)
+        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks, **cls.how)
         cls.addClassCleanup(cls.end)
 
     @classmethod
@@ -57,7 +67,7 @@ class Shapes(Served):
         text = answer["choices"][0].pop("text")
         self.assertEqual(answer, {"object": "text_completion", "model": "shakespeare",
                                   "choices": [{"index": 0, "logprobs": None, "finish_reason": "length"}],
-                                  "usage": {"prompt_tokens": 2, "completion_tokens": 12, "total_tokens": 14}})
+                                  "usage": usage(2, 12)})
         self.assertGreater(len(text), 10)
         self.assertEqual(self.server.complete(prompt="ROMEO:")["usage"]["completion_tokens"], 16)
 
@@ -157,11 +167,10 @@ class Shapes(Served):
         for i, text in enumerate(three):
             alone = self.server.complete(**{**drawn, "seed": 11 + i})
             self.assertEqual(alone["choices"][0]["text"], text)
-            self.assertEqual(alone["usage"], {"prompt_tokens": 1, "completion_tokens": 20, "total_tokens": 21})
+            self.assertEqual(alone["usage"], usage(1, 20))
         del drawn["seed"]
         self.assertGreater(len({self.server.complete(**drawn)["choices"][0]["text"] for _ in range(4)}), 1)
-        usage = self.server.complete(prompt=["The", "ROMEO:"], n=2, max_tokens=3)["usage"]
-        self.assertEqual(usage, {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15})
+        self.assertEqual(self.server.complete(prompt=["The", "ROMEO:"], n=2, max_tokens=3)["usage"], usage(3, 12))
 
     def test_streams_are_the_whole(self):
         whole = self.server.complete(prompt=PROMPTS, max_tokens=50)
@@ -227,6 +236,40 @@ class Shapes(Served):
         self.assertEqual(self.server.post("/invocations", given)[1]["generated_text"], drawn)
         given["parameters"] = {"truncate": 1}
         self.assertNotEqual(self.server.post("/invocations", given)[1]["generated_text"], plain)
+
+    def test_tables(self):
+        """CSV, and LMI's ways to name the model beside the body."""
+        def ask(body, path="/invocations", **headers):
+            status, _, data = self.server.ask("POST", path, body, {"Content-Type": "text/csv", **headers})
+            return status, json.loads(data)
+
+        plain = self.server.complete(prompt=["ROMEO:", 'a "b",\nc'], max_tokens=30)["choices"]
+        expected = [{"generated_text": choice["text"]} for choice in plain]
+        for body in (b'inputs\nROMEO:\n"a ""b"",\nc"\n', b'x,inputs,"y"\r\n1,ROMEO:,2\r\n,"a ""b"",\nc",""'):
+            self.assertEqual(ask(body), (200, expected))
+        for body, pattern in ((b"", "first row of names"), (b"a,b\n1,2", "one of them inputs"), (b"inputs", "rows of texts"),
+                              (b"inputs,x\na", "row 2 .*malformed"), (b'inputs\nb\n"a', "row 3"), (b'inputs\n"a"b', "row 2"),
+                              (b"inputs\n\0", "row 2"), (b"inputs\n" + b"a\n" * 65, "more than 64")):
+            status, told = ask(body)
+            self.assertEqual((status, told["code"]), (400, 400))
+            self.assertRegex(told["message"], pattern)
+        self.assertEqual(ask(b"inputs\nROMEO:", "/invocations?model_name=shakespeare"), (200, expected[:1]))
+        for path, headers in (("/invocations?model_name=other", {}), ("/invocations", {"model_name": "other"})):
+            status, told = ask(b"inputs\nROMEO:", path, **headers)
+            self.assertEqual((status, told["type"]), (404, "ModelNotFoundException"))
+
+    def test_further_parameters(self):
+        given = {"max_new_tokens": 12, "output_formatter": "json_chat", "num_return_sequences": 1, "length_penalty": 1.0,
+                 "early_stopping": False, "num_beams": 1, "typical_p": 1.0}
+        whole = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": given})[1]["generated_text"]
+        told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {**given, "stop": [whole[6:10]]}})
+        self.assertEqual(told, (200, {"generated_text": whole[:6]}))
+        drawn = [self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"do_sample": True, name: 5}})
+                 for name in ("seed", "manual_seed")]
+        self.assertEqual(drawn[0], drawn[1])
+        status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"num_beams": 2}})
+        self.assertEqual((status, told), (400, {"code": 400, "type": "BadRequestException", "message": "num_beams is not supported",
+                                                "error": "num_beams is not supported"}))
 
     def test_invocation_details(self):
         given = {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 9, "details": True}}
@@ -299,6 +342,14 @@ class Shapes(Served):
                      "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready",
                      *(f"step_host_seconds_total{{stage=\"{stage}\"}}" for stage in ("admit", "plan", "commit", "hand_out"))):
             self.assertRegex(text, "(?m)^tessera_" + name.replace("{", r"\{").replace("+", r"\+") + r" [0-9.e+-]+$")
+        told = set(re.findall(r"(?m)^(tessera_\w+)", text))
+        for path in (ROOT / "examples/serve/grafana.json", ROOT / "examples/serve/prometheus.yml"):
+            asked = set(re.findall(r"\btessera_\w+", path.read_text()))
+            self.assertEqual(asked - told, set(), path)
+        self.assertIn("tessera_kv_cache_usage_perc", (ROOT / "examples/serve/grafana.json").read_text())
+        section = (ROOT / "docs/serving.md").read_text().split("Metrics begin with `tessera_`:")[1].split("\n\n")[0]
+        for name in re.findall(r"`(\w+)", section):
+            self.assertIn(f"# TYPE tessera_{name} ", text)
         for line in text.splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) tessera_\w+ .*|tessera_\w+(\{.*\})? [0-9.e+-]+)$")
         for name in ("http_cpu_seconds_total", "kv_cache_pages_touched"):
@@ -332,10 +383,67 @@ class Together(Served):
         self.assertEqual(together, alone)
         self.assertFalse(any(self.server.wait_idle().values()))
 
+    def told(self, prompt, **how):
+        """(text, tokens of the prompt that were cached, tokens that the metrics call hits) of one answer."""
+        before = [self.server.metric(f"prefix_cache_{name}_total") for name in ("queries", "hits")]
+        answer = self.server.complete(prompt=prompt, max_tokens=60, **how)
+        cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        self.assertEqual(answer["usage"], usage(len(prompt), 60, cached))
+        self.server.wait_idle()
+        queries, hits = (self.server.metric(f"prefix_cache_{name}_total") - old for name, old in zip(("queries", "hits"), before))
+        self.assertEqual((queries, hits), (len(prompt), cached))
+        return answer["choices"][0]["text"], cached
+
+    def test_prompts_are_kept(self):
+        first, second, penalized = talk()
+        self.assertGreater(len(first["prompt_ids"]), 64)
+        whole = (len(first["prompt_ids"]) - 1) // 32 * 32
+        self.assertEqual([self.told(first["prompt_ids"]) for _ in range(2)], [(first["text"], 0), (first["text"], whole)])
+        said = (len(first["prompt_ids"]) + 59) // 32 * 32  # the last token of an answer is not read by the model
+        self.assertGreater(said, whole)
+        self.assertEqual(self.told(second["prompt_ids"]), (second["text"], said))
+        how = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 3}
+        again = (len(second["prompt_ids"]) - 1) // 32 * 32
+        self.assertEqual(self.told(second["prompt_ids"], **how), (penalized["text"], again))
+        three = self.server.complete(prompt=[second["prompt_ids"]] * 3, max_tokens=60)
+        self.assertEqual([choice["text"] for choice in three["choices"]], [second["text"]] * 3)
+        self.assertEqual(three["usage"], usage(3 * len(second["prompt_ids"]), 180, 3 * again))
+        self.assertFalse(any(self.server.wait_idle().values()))
+
+
+@functools.lru_cache
+def talk():
+    """A prompt and its answer, the next turn with its answer, and that one by other rules: nothing kept in between."""
+    def answer(option, text, *how):
+        result = run("generate", "--model", SHAKESPEARE, "--json", "--quiet", "--dtype", "float32", "--prefix-cache", "false",
+                     "--max-new-tokens", 60, option, text, *how)
+        assert result.code == 0, result
+        return result.lines()[0]
+
+    first = answer("--prompt", PROMPTS[2] + "\nSecond Citizen:\n" + 3 * "We will not be hungry any longer. " + "\n\nFirst Citizen:\n")
+    ids = ",".join(map(str, first["prompt_ids"] + first["ids"] + first["prompt_ids"][:9]))
+    return first, answer("--ids", ids), answer("--ids", ids, "--repetition-penalty", 1.3, "--no-repeat-ngram", 3)
+
 
 @needs_ranks
 class TogetherOnTwoRanks(Together):
+    """Started as a container does it, from its variables, and ended so."""
     ranks = 2
+
+    @classmethod
+    def setUpClass(cls):
+        path = f"{pathlib.Path(support.PROGRAM).parent}:{support.ENVIRONMENT['PATH']}"
+        cls.how = {"entry": ROOT / "examples/serve/container_entry.sh",
+                   "env": {"PATH": path, "TENSOR_PARALLEL_DEGREE": "2"}}
+        super().setUpClass()
+
+    @classmethod
+    def end(cls):
+        cls.server.stop(signal.SIGTERM)
+        super().end()
+
+    def test_ranks(self):
+        self.assertRegex(self.server.get("/metrics")[2].decode(), r'(?m)^tessera_build_info\{.*ranks="2"')
 
     def test_as_on_one(self):
         answer = self.server.complete(prompt=PROMPTS, max_tokens=30)
@@ -391,8 +499,8 @@ class Chats(Served):
         answer = self.chat(max_tokens=25, model="shakespeare")
         self.assertRegex(answer.pop("id"), r"^chatcmpl-[0-9a-f]{32}$")
         self.assertGreater(answer.pop("created"), 1.7e9)
-        usage = answer.pop("usage")
-        self.assertEqual((usage["completion_tokens"], usage["total_tokens"]), (25, usage["prompt_tokens"] + 25))
+        counted = answer.pop("usage")
+        self.assertEqual(counted, usage(counted["prompt_tokens"], 25))
         self.assertEqual(answer, {"object": "chat.completion", "model": "shakespeare", "choices": [
             {"index": 0, "message": {"role": "assistant", "content": text, "refusal": None}, "logprobs": None,
              "finish_reason": "length"}]})
@@ -404,6 +512,18 @@ class Chats(Served):
                          chat_template_kwargs={"shout": "juliet"})
         self.assertEqual(loud["choices"], answer["choices"])
         self.assertEqual(self.chat(stop="\n\n")["choices"][0]["finish_reason"], "stop")
+
+    def test_the_next_turn(self):
+        told = 6 * "But soft, what light through yonder window breaks? "
+        first = self.chat(messages=[{"role": "juliet", "content": told}], max_tokens=20)
+        talk = [{"role": "juliet", "content": told}, {"role": "romeo", "content": first["choices"][0]["message"]["content"]},
+                {"role": "juliet", "content": "Speak again!"}]
+        second = self.chat(messages=talk, max_tokens=20)["usage"]
+        given = first["usage"]["prompt_tokens"]
+        self.assertEqual(first["usage"], usage(given, 20))
+        self.assertEqual(second, usage(second["prompt_tokens"], 20, second["prompt_tokens_details"]["cached_tokens"]))
+        self.assertGreaterEqual(second["prompt_tokens_details"]["cached_tokens"], given // 32 * 32)
+        self.assertGreater(given, 64)
 
     def test_chat_logprobs(self):
         plain = self.expected(max_tokens=9, logprobs=2)["choices"][0]["logprobs"]
@@ -436,7 +556,7 @@ class Chats(Served):
         self.check_chunks([json.loads(line) for line in data.decode().splitlines()], text)
 
     def test_chat_by_invocation(self):
-        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5})[1]
+        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5, "model": "any"})[1]
         self.assertEqual((told["object"], told["choices"]), ("chat.completion", self.chat(max_tokens=5)["choices"]))
 
     def test_refused_by_the_template(self):
@@ -452,6 +572,20 @@ class ArraysAlways(Served):
         status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 5}})
         self.assertEqual((status, len(told), sorted(told[0])), (200, 1, ["generated_text"]))
         self.assertTrue(told[0]["generated_text"].startswith("ROMEO:"))
+        given = {"inputs": ["ROMEO:", "The"], "parameters": {"max_new_tokens": 9, "return_full_text": False}}
+        whole = [one["generated_text"] for one in self.server.post("/invocations", given)[1]]
+        data, kind = self.server.stream("/invocations", {**given, "stream": True})
+        lines = [json.loads(line) for line in data.decode().splitlines()]
+        self.assertEqual((kind, [list(line) for line in lines]), ("application/jsonlines", [["outputs"]] * 9))
+        self.assertEqual(["".join(texts) for texts in zip(*(line["outputs"] for line in lines))], whole)
+        # Answers of different lengths: what has ended adds nothing.
+        stop = whole[0][4:8]
+        data, _ = self.server.stream("/invocations", {**given, "stream": True, "parameters": {"max_new_tokens": 9, "stop": stop}})
+        texts = ["".join(texts) for texts in zip(*(json.loads(line)["outputs"] for line in data.decode().splitlines()))]
+        self.assertEqual(texts, [text.split(stop)[0] for text in whole])
+        given["parameters"]["output_formatter"] = "jsonlines"
+        data, _ = self.server.stream("/invocations", {**given, "stream": True})
+        self.assertIn("token", json.loads(data.splitlines()[0]))
         self.assertEqual(json.loads(self.server.get("/ping")[2]), {"bard": {"status": "Healthy"}})
         self.assertEqual(self.server.post("/v1/completions", {"model": "bard", "prompt": "The"})[0], 200)
 

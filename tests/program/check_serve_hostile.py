@@ -152,7 +152,7 @@ class Refusals(One):
                 self.refuses({**talk, **given}, 400, pattern, param, path=CHAT)
 
     def test_json(self):
-        for body, pattern in ((b"", "not valid JSON"), (b"{", "not valid JSON"), (b"[]", "must be a JSON object"),
+        for body, pattern in ((b"", "body is empty"), (b" ", "not valid JSON"), (b"{", "not valid JSON"), (b"[]", "must be a JSON object"),
                               (b'{"prompt":"a","prompt":"b"}', "duplicate"), (b'{"prompt":"\xff"}', "unable to decode"),
                               (b'{"prompt":"\xed\xa0\x80"}', "unable to decode"), (b'{"prompt":"\\ud800"}', "not valid JSON"),
                               (b'{"prompt":1e999}', "not valid JSON"), (b'{"prompt":[' + b"9" * 400 + b"]}", "not valid JSON"),
@@ -189,6 +189,8 @@ class Refusals(One):
             got, headers, body = self.server.ask(method, path)
             self.assertEqual((got, sorted(json.loads(body))), (status, ["error"]))
             self.assertEqual("Allow" in headers, status == 405)
+        self.assertEqual(self.server.ask("OPTIONS", COMPLETIONS)[::2], (200, b"{}\n"))
+        self.assertEqual(self.server.ask("OPTIONS", "/nothing")[0], 404)
 
     def test_queue(self):
         asks = [lambda: self.server.post(COMPLETIONS, {**LONG, "max_tokens": 150}) for _ in range(30)]
