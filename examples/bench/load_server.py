@@ -12,7 +12,7 @@ short ones than long ones, the shortest and the longest among them; the server s
 asked alone first, and under load every answer must be the same text. A client sends one request after another, drawn
 from the set, over a connection that it keeps. Two things to know: with weights in bfloat16, processors that multiply in
 bfloat16 round the rows of a large step more than those of a small one, and of two tokens that are all but equally likely
-the other one may be chosen: --dtype float32 gives the same bits in any company. And a server with a prefix cache finds
+the other one may be chosen: with --dtype float32, or TESSERA_ISA=avx512 before the server, that cannot be. And a server with a prefix cache finds
 most of these prompts in it after a while; what is to be seen without goes by the server's option, or more --prompts.
 
 Memory (--pid: of mpirun, or of the server if there is one rank). The resident memory of all `tessera` processes below
