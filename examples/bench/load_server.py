@@ -10,10 +10,10 @@ status is 0 if all hold.
 What is asked. A fixed set of greedy streamed completions. Their prompts are text of --shortest to --longest TOKENS, more
 short ones than long ones, the shortest and the longest among them; the server says how many tokens a prompt has. Each is
 asked alone first, and under load every answer must be the same text. A client sends one request after another, drawn
-from the set, over a connection that it keeps. Two things to know: with weights in bfloat16, processors that multiply in
-bfloat16 round the rows of a large step more than those of a small one, and of two tokens that are all but equally likely
-the other one may be chosen: with --dtype float32, or TESSERA_ISA=avx512 before the server, that cannot be. And a server with a prefix cache finds
-most of these prompts in it after a while; what is to be seen without goes by the server's option, or more --prompts.
+from the set, over a connection that it keeps. Two things to know. With weights in bfloat16, processors that multiply in
+bfloat16 round the rows of a large step more than those of a small one, and of two tokens that are all but equally
+likely the other one may be chosen; not so with --dtype float32, or TESSERA_ISA=avx512 in the server's environment. And
+a prefix cache knows most of these prompts after a while: --prefix-cache false has all of them read.
 
 Memory (--pid: of mpirun, or of the server if there is one rank). The resident memory of all `tessera` processes below
 that one, added up, every two seconds from --warm-up seconds on. The server reserves what --cache-mb allows for keys and
