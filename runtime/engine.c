@@ -548,6 +548,7 @@ tsr_engine_counts tsr_engine_get_counts(const tsr_engine *e)
                                .running = c.running,
                                .pages_total = c.pages_total,
                                .pages_used = c.pages_used,
+                               .pages_touched = c.pages_touched,
                                .steps = c.steps,
                                .prompt_tokens = c.prompt_tokens,
                                .generated_tokens = c.generated_tokens,

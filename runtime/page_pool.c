@@ -165,6 +165,11 @@ int32_t tsr_page_pool_used(const tsr_page_pool *pool)
     return pool->n_pages - pool->n_free;
 }
 
+int32_t tsr_page_pool_touched(const tsr_page_pool *pool)
+{
+    return pool->n_fresh;
+}
+
 int32_t tsr_page_pool_reserved(const tsr_page_pool *pool)
 {
     return pool->n_reserved;

@@ -47,5 +47,6 @@ int32_t tsr_page_pool_total(const tsr_page_pool *pool);
 int32_t tsr_page_pool_used(const tsr_page_pool *pool);      /* taken, at least one user */
 int32_t tsr_page_pool_reserved(const tsr_page_pool *pool);  /* promised, not taken yet */
 int32_t tsr_page_pool_available(const tsr_page_pool *pool); /* total - used - reserved */
+int32_t tsr_page_pool_touched(const tsr_page_pool *pool);   /* taken at any time: those that have memory */
 
 #endif

@@ -523,4 +523,5 @@ void tsr_scheduler_get_counts(const tsr_scheduler *s, tsr_scheduler_counts *out)
     out->pages_total = tsr_page_pool_total(s->pool);
     out->pages_used = tsr_page_pool_used(s->pool);
     out->pages_reserved = tsr_page_pool_reserved(s->pool);
+    out->pages_touched = tsr_page_pool_touched(s->pool);
 }

@@ -42,6 +42,7 @@ typedef struct tsr_scheduler tsr_scheduler;
 typedef struct tsr_scheduler_counts {
     int32_t waiting, running;                                 /* requests */
     int32_t pages_total, pages_used, pages_reserved;          /* reserved: promised, not used yet */
+    int32_t pages_touched;                                    /* used at any time */
     int64_t steps, prompt_tokens, generated_tokens, finished; /* since creation */
     int64_t prefix_queries, prefix_hits; /* tokens of admitted prompts that might share, and that did */
 } tsr_scheduler_counts;

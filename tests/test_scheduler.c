@@ -356,11 +356,13 @@ static void pages_are_counted(void **state)
     assert_int_equal(tsr_page_pool_used(pool), 2);
     tsr_page_pool_release(pool, &a[1], 1);
     assert_int_equal(tsr_page_pool_used(pool), 1);
+    assert_int_equal(tsr_page_pool_touched(pool), 4); /* given back or not */
     assert_true(tsr_page_pool_reserve(pool, 4));
     tsr_page_pool_take(pool, 4, b + 1);
     for (int i = 0; i < 5; i++)
         for (int j = 0; j < i; j++) assert_int_not_equal(b[i], b[j]);
     assert_int_equal(tsr_page_pool_total(pool), 5);
+    assert_int_equal(tsr_page_pool_touched(pool), 5);
     tsr_page_pool_destroy(&pool);
     tsr_page_pool_destroy(&pool);
 }

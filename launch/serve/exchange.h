@@ -84,7 +84,8 @@ typedef struct tsr_exchange {
     int64_t n_jobs, max_tokens;
     bool handed_over;
     const struct tsr_reply *reply;
-    tsr_text out; /* bytes to be sent */
+    tsr_text head; /* what each object of a stream begins with, once the first was made */
+    tsr_text out;  /* bytes to be sent */
     int64_t out_sent;
     bool stream_ended;    /* `out` has the last bytes */
     int64_t answer_bytes; /* counted in the server's sum of answers */
@@ -93,6 +94,7 @@ typedef struct tsr_exchange {
     double deadline; /* tsr_now's clock; 0: none */
     int64_t n_done;  /* the leader's */
     uint64_t number; /* the leader's: of its exchanges; 0: not taken */
+    bool has_news;   /* the leader's: it is to be woken */
     double latest;   /* the leader's: when a stream last had something to say */
     /* lock: */
     int references;
@@ -111,9 +113,9 @@ void tsr_exchange_release(tsr_exchange **exchange);
 /* Makes the jobs of a call. The prompts' ids must be there. */
 tsr_status tsr_exchange_make_jobs(tsr_exchange *x);
 
-/* What the leader does, under the lock. wake: if it sleeps. */
+/* The leader: wakes the connection if it sleeps. Not under the lock, which the woken thread wants at once. */
 void tsr_exchange_wake(tsr_exchange *x);
-/* A job's tokens and text as the engine has them; true if anything is new. */
+/* The leader, under the lock. A job's tokens and text as the engine has them; true if anything is new. */
 tsr_status tsr_job_update(tsr_job *job, const tsr_result *result, bool *news);
 
 #endif

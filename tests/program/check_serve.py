@@ -5,6 +5,8 @@ import json
 import pathlib
 import re
 import signal
+import subprocess
+import sys
 import unittest
 
 import support
@@ -337,7 +339,8 @@ class Shapes(Served):
         self.assertEqual(after, {"prompt_tokens_total": 3, "generation_tokens_total": 14, "time_to_first_token_seconds_count": 2})
         text = self.server.get("/metrics")[2].decode()
         for name in ("request_success_total{finished_reason=\"length\"}", "http_requests_total{route=\"/metrics\",code=\"200\"}",
-                     "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready"):
+                     "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready",
+                     *(f"step_host_seconds_total{{stage=\"{stage}\"}}" for stage in ("admit", "plan", "commit", "hand_out"))):
             self.assertRegex(text, "(?m)^tessera_" + name.replace("{", r"\{").replace("+", r"\+") + r" [0-9.e+-]+$")
         told = set(re.findall(r"(?m)^(tessera_\w+)", text))
         for path in (ROOT / "examples/serve/grafana.json", ROOT / "examples/serve/prometheus.yml"):
@@ -349,6 +352,8 @@ class Shapes(Served):
             self.assertIn(f"# TYPE tessera_{name} ", text)
         for line in text.splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) tessera_\w+ .*|tessera_\w+(\{.*\})? [0-9.e+-]+)$")
+        for name in ("http_cpu_seconds_total", "kv_cache_pages_touched"):
+            self.assertGreater(self.server.metric(name), 0)
 
 
 class Together(Served):
@@ -445,6 +450,20 @@ class TogetherOnTwoRanks(Together):
         lines = self.generate(SHAKESPEARE, "--dtype", "float32", "--max-new-tokens", 30,
                               *(x for p in PROMPTS for x in ("--prompt", p)))
         self.assertEqual([choice["text"] for choice in answer["choices"]], [line["text"] for line in lines])
+
+    def test_load(self):
+        if support.SANITIZED:
+            self.skipTest("it is measured")
+        load = subprocess.run([sys.executable, ROOT / "examples" / "bench" / "load_server.py", "--clients", "6", "--seconds", "1",
+                               "--warm-up", "0.1", "--prompts", "4", "--longest", "60", "--new-tokens", "20", "--no-fill",
+                               "--url", f"http://127.0.0.1:{self.server.port}", "--pid", str(self.server.process.pid)],
+                              stdout=subprocess.PIPE, check=False)  # whether the times are good is not looked at here
+        told = json.loads(load.stdout)
+        self.assertEqual((told["errors"], told["unlike_alone"], told["memory"]["ranks"]), (0, 0, 2), told)
+        self.assertEqual((told["prompt_tokens"]["least"], told["prompt_tokens"]["most"]), (20, 60))
+        self.assertGreater(told["events"], 50)
+        self.assertEqual(sorted(told["bars"]), ["errors", "memory_line_percent", "memory_range_percent", "overhead_percent",
+                                                "p95_to_p50", "unlike_alone"])
 
 
 TEMPLATE = """\
