@@ -80,11 +80,14 @@ typedef struct tsr_engine_options {
     const char *
         plan_ahead; /* "on": the next step is planned and enqueued before the results of this one are there, as
                                far as it does not depend on them; "off"; "auto": on for GPUs. Tokens are the same */
+    bool
+        pace; /* steps are kept even, for those who read along: beside texts that are being written, prompts are
+                               read in pieces that the time for a usual step allows. Tokens are the same */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL, "auto", 0, "auto"                                                  \
+            "auto", 0, false, NULL, NULL, "auto", 0, "auto", false                                           \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */

@@ -148,6 +148,8 @@ enum {
       "enqueue decode steps call by call instead of as captured graphs")                                     \
     X(PLAN_AHEAD, "plan-ahead", CHOICE, "auto", 0, 0, "auto|on|off", TSR_CMD_RUNS,                           \
       "plan a step while the one before runs; auto: on for GPUs; the tokens are the same")                   \
+    X(PACE, "pace", BOOL, "true", 0, 0, "", TSR_CMD_SERVE,                                                   \
+      "read long prompts in pieces that hold up the tokens of others no longer than usual")                  \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(CONFIG, "config", TEXT, "", 0, 0, "FILE", TSR_CMD_ALL,                                                 \

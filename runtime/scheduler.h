@@ -5,6 +5,11 @@
  * it. Requests join and leave between steps. Rows of logits are bounded too: a prompt being scored goes at
  * most max_rows tokens a step.
  *
+ * Keeping pace (set_pace): beside sequences that decode, prompts get the tokens for which there is time too (step_pace.h),
+ * in the same order; what a prompt does not get it gets in later steps. A prefix, which has to be read whole, is not cut:
+ * it waits for a step that reads no other prompt. Which tokens share a step then depends on measured times; what a request
+ * gets does not.
+ *
  * Pages for the worst case (prompt and all new tokens) are set aside when a request is admitted, so an
  * admitted request always runs to its end: nothing is ever preempted. A request that can never fit is refused
  * by submit with the arithmetic in the line; one that does not fit now waits. Admission is strictly in order
@@ -29,6 +34,7 @@
 #define TSR_RUNTIME_SCHEDULER_H
 
 #include "runtime/request.h"
+#include "runtime/step_pace.h"
 #include "runtime/step_record.h"
 
 #include <stdbool.h>
@@ -47,6 +53,11 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler);
 
 /* Whether steps may be marked `ahead`; off at first. Between steps only. */
 void tsr_scheduler_set_ahead(tsr_scheduler *scheduler, bool ahead);
+
+/* Keeps pace from now on; NULL, as at first: no longer. Borrowed. */
+void tsr_scheduler_set_pace(tsr_scheduler *scheduler, tsr_step_pace *pace);
+/* What the oldest step under way took; to be said before its commit, where pace is to be kept. */
+void tsr_scheduler_measured(tsr_scheduler *scheduler, double seconds);
 
 /* Queues a request, which must stay until it is finished. TSR_ERR_CAPACITY if the cache can never hold it. */
 tsr_status tsr_scheduler_submit(tsr_scheduler *scheduler, tsr_request *request);
