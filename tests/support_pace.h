@@ -52,6 +52,8 @@ typedef struct play {
     tsr_step_pace *pace; /* NULL: none */
     tsr_step_record *record;
     tsr_sample_result *results;
+    int n_underway; /* steps planned and not ended: two where the scheduler goes ahead */
+    tsr_step_work underway[2];
     talk talks[MOST_TALKS];
     double clock, next_arrival;
     float *between, *first; /* [n_between], [n_first] of [MOST_TIMES] seconds */
@@ -117,7 +119,7 @@ static inline void play_destroy(play *p)
     free(p->first);
 }
 
-/* What the record makes the machine do, told by the record alone. */
+/* What the record makes the machine do. */
 static inline tsr_step_work work_of(const tsr_step_record *r, int64_t prompt_tokens)
 {
     tsr_step_work work = {.prompt = (int32_t)prompt_tokens, .rows = r->n_rows};
@@ -140,24 +142,28 @@ static inline void take_token(play *p, talk *t)
     p->tokens++;
 }
 
-static inline void play_step(play *p)
+static inline void plan_step(play *p)
 {
     tsr_scheduler_counts before, after;
     tsr_scheduler_get_counts(p->scheduler, &before);
     tsr_scheduler_plan(p->scheduler, p->record);
-    if (p->record->kind == TSR_RECORD_IDLE) {
-        p->clock = p->next_arrival;
-        return;
-    }
+    if (p->record->kind == TSR_RECORD_IDLE) return;
     tsr_scheduler_get_counts(p->scheduler, &after);
-    tsr_step_work work = work_of(p->record, after.prompt_tokens - before.prompt_tokens);
+    p->underway[p->n_underway++] = work_of(p->record, after.prompt_tokens - before.prompt_tokens);
+}
+
+static inline void end_step(play *p)
+{
+    const tsr_step_work work = p->underway[0];
     double seconds = p->machine(&work) * (1 + p->noise * tsr_rng_uniform(&p->rng));
+    int32_t n;
+    p->underway[0] = p->underway[1];
+    p->n_underway--;
     p->clock += seconds;
     p->prompt_tokens += work.prompt;
     p->steps++;
     tsr_scheduler_measured(p->scheduler, seconds);
-    assert_int_equal(tsr_scheduler_commit(p->scheduler, p->results, p->record->n_rows), TSR_OK);
-    int32_t n;
+    assert_int_equal(tsr_scheduler_commit(p->scheduler, p->results, work.rows), TSR_OK);
     tsr_request *const *updated = tsr_scheduler_updated(p->scheduler, &n);
     for (int32_t i = 0; i < n; i++) take_token(p, updated[i]->user);
     for (int i = 0; i < MOST_TALKS; i++) {
@@ -165,6 +171,18 @@ static inline void play_step(play *p)
         if (!t->request || t->request->state != TSR_REQUEST_FINISHED) continue;
         tsr_request_destroy(&t->request);
         if (t->again) ask_as_client(p);
+    }
+}
+
+/* As an engine steps: where the last record says `ahead`, the next is planned before its results are there. */
+static inline void play_step(play *p)
+{
+    if (p->n_underway == 0) plan_step(p);
+    if (p->n_underway == 0)
+        p->clock = p->next_arrival;
+    else {
+        if (p->record->ahead) plan_step(p);
+        end_step(p);
     }
 }
 

@@ -34,6 +34,25 @@ static void ahead_is_as_alone(void **state)
     assert_true(ahead > steps / 20);
 }
 
+/* Nor does keeping pace, whatever steps take. */
+static void paced_is_as_alone(void **state)
+{
+    (void)state;
+    int64_t steps = 0, paced = 0;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        for (int pace = 0; pace < 2; pace++) {
+            simulation s;
+            simulation_create(&s, seed * 7919, NULL);
+            if (seed % 2) go_ahead(&s, seed % 3);
+            if (pace) keep_pace(&s);
+            run_all(&s, between(&s.rng, 1, MOST_REQUESTS));
+            *(pace ? &paced : &steps) += s.steps;
+            simulation_destroy(&s);
+        }
+    }
+    assert_true(paced > steps); /* prompts were cut into more pieces */
+}
+
 /* ---- Single rules ---- */
 
 static const tsr_step_limits small = {
@@ -470,6 +489,7 @@ int main(void)
         cmocka_unit_test(failed_rows_end_their_request_alone),
         cmocka_unit_test(batched_is_as_alone),
         cmocka_unit_test(ahead_is_as_alone),
+        cmocka_unit_test(paced_is_as_alone),
         cmocka_unit_test(a_token_in_vain_is_dropped),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(a_list_without_memory_ends_its_request),
