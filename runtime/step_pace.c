@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef struct step {
-    double seconds;
+    double seconds; /* by prediction, when it had been measured */
     int32_t decoding;
     int64_t number; /* in the order of coming */
 } step;
@@ -79,7 +79,7 @@ void tsr_step_pace_measured(tsr_step_pace *p, const tsr_step_work *work, double 
     tsr_step_cost_learn(p->cost, work, seconds);
     if (work->decoding == 0) return;
     if (p->n_steps == TSR_STEP_PACE_STEPS) forget_oldest(p);
-    keep(p, (step){seconds, work->decoding, p->number++});
+    keep(p, (step){tsr_step_cost_predict(p->cost, work), work->decoding, p->number++});
     p->usual = usual_of(p);
 }
 

@@ -7,7 +7,8 @@
  *
  *     usual   what steps take in which something decodes: TSR_STEP_PACE_PART of the tokens of the last
  *             TSR_STEP_PACE_STEPS such steps came after that time or earlier. A quantile of their seconds, that is, each
- *             counted as often as it had sequences that decode
+ *             counted as often as it had sequences that decode; of the seconds that their work takes by prediction, as
+ *             this was when they had been measured, since what else held them up says nothing of the prompts' part
  *     bare    the prediction for the sequences that decode in this step, with no prompt
  *     least   the prediction with TSR_STEP_PACE_LEAST tokens of prompts, which may always be had
  *
