@@ -124,9 +124,10 @@ static inline tsr_step_work work_of(const tsr_step_record *r, int64_t prompt_tok
 {
     tsr_step_work work = {.prompt = (int32_t)prompt_tokens, .rows = r->n_rows};
     work.decoding = r->n_tokens - work.prompt;
-    for (int32_t i = 0; i < r->n_sequences; i++)
-        for (int32_t k = 0; k < r->sequences[i].n_tokens; k++)
-            work.attended += r->sequences[i].position + k + 1;
+    for (int32_t i = 0; i < r->n_sequences; i++) {
+        double n = r->sequences[i].n_tokens;
+        work.attended += n * r->sequences[i].position + n * (n + 1) / 2;
+    }
     return work;
 }
 

@@ -253,7 +253,7 @@ static void prompts_are_read_in_order(void **state)
         double clock = p.clock;
         play_step(&p);
         int32_t after = first->n_computed + second->n_computed + third->n_computed;
-        assert_true(after - before >= 30);
+        assert_true(after - before >= 30 || third->n_computed == 500);
         assert_true(p.clock - clock < 2 * 4.8e-3);
         assert_true(second->n_computed == 0 || first->n_computed >= 500);
         assert_true(third->n_computed == 0 || second->n_computed >= 500);
@@ -349,6 +349,12 @@ static const struct {
     {"small bursts", {16, 20, 40, 200, 400, .every = 3, .at_once = 8, .prompt = 1500, .answer = 64}, true},
     {"large bursts", {16, 20, 40, 200, 400, .every = 20, .at_once = 48, .prompt = 1500, .answer = 64}, true}};
 
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 typedef struct seen {
     double ratio;          /* of the time between tokens, the 95th percentile to the median */
     double tokens, in_all; /* new ones, and these with those of prompts, a second */
@@ -360,7 +366,7 @@ static seen play_once(const traffic *t, machine m, bool paced, bool ahead)
     play p;
     play_create(&p, t, m, paced, 0.2);
     tsr_scheduler_set_ahead(p.scheduler, ahead);
-    play_for(&p, 60);
+    play_for(&p, 40);
     assert_true(p.n_between > 10000);
     double half = quantile(p.between, p.n_between, 0.5), most = quantile(p.between, p.n_between, 0.95);
     seen s = {most / half, (double)p.tokens / p.clock, (double)(p.tokens + p.prompt_tokens) / p.clock,
@@ -372,7 +378,8 @@ static seen play_once(const traffic *t, machine m, bool paced, bool ahead)
 static void play_kinds(machine m, bool ahead, bool all)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (!all && !kinds[i].uneven) continue;
+        if (!all && (!kinds[i].uneven || (SANITIZED && i % 2))) continue;
+        if (all && SANITIZED && !kinds[i].uneven) continue;
         seen without = play_once(&kinds[i].traffic, m, false, ahead),
              with = play_once(&kinds[i].traffic, m, true, ahead);
         print_message(
