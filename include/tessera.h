@@ -113,6 +113,14 @@ const char *tsr_finish_name(tsr_finish reason); /* "eos", "length", "stop", "can
  * tsr_engine_cancel; it may cancel requests, but not release them. */
 typedef void (*tsr_on_text)(void *user, int64_t request, const char *text, size_t length);
 
+enum { TSR_MAX_LOGIT_BIASES = 300 };
+
+/* What is added to the logit of a token. */
+typedef struct tsr_logit_bias {
+    int32_t id;
+    float bias;
+} tsr_logit_bias;
+
 typedef struct tsr_request_options {
     size_t size;        /* sizeof(tsr_request_options) */
     const char *prompt; /* UTF-8 text, or NULL: use ids */
@@ -141,11 +149,16 @@ typedef struct tsr_request_options {
     int64_t
         alternatives; /* how many best tokens to list beside each new token and, with score, each token of the
                              prompt, 0 .. 1000 */
+    /* A token that stands c times among the new ones so far gets c * frequency_penalty, and if c > 0 presence_penalty
+     * too, taken off its logit; tokens of the prompt do not count. -2 .. 2; 0: none. */
+    double frequency_penalty, presence_penalty;
+    const tsr_logit_bias *logit_bias; /* [n_logit_bias] of ids each named once; -100 .. 100 */
+    int64_t n_logit_bias;             /* 0 .. TSR_MAX_LOGIT_BIASES */
 } tsr_request_options;
 #define TSR_REQUEST_OPTIONS_INIT                                                                             \
     {                                                                                                        \
         sizeof(tsr_request_options), NULL, NULL, 0, 128, 0, -1, -1, -1, -1, -1, -1, 0, NULL, 0, false,       \
-            false, false, 0, NULL, NULL, false, 0                                                            \
+            false, false, 0, NULL, NULL, false, 0, 0, 0, NULL, 0                                             \
     }
 
 /* Rank 0. Refuses at once what can never run (too long, out of range): the line says why. *id may be NULL. */
@@ -169,7 +182,7 @@ typedef struct tsr_result {
     const int32_t *prompt_ids; /* [n_prompt] */
     int64_t n_prompt;
     const int32_t *ids;    /* [n_ids] new tokens, an end-of-sequence token included */
-    const float *logprobs; /* [n_ids] log-probability of each, before temperature and filters */
+    const float *logprobs; /* [n_ids] log-probability of each, before penalties, temperature and the like */
     int64_t n_ids;
     const char *text; /* of the new tokens, without a stop text; NULL without a tokenizer */
     size_t text_length;

@@ -2,6 +2,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 #include "launch/command.h"
+#include "launch/serve/label_ranking.h"
 #include "runtime/engine.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -13,24 +14,9 @@ typedef struct classification {
     tsr_engine *engine;
     tsr_engine_info info;
     bool by_token;
-    int64_t *ids;   /* [n] requests */
-    int32_t *order; /* [labels] scratch */
+    int64_t *ids;             /* [n] requests */
+    tsr_ranked_label *ranked; /* [labels] scratch */
 } classification;
-
-/* Numbers of the `top` best of a row of scores into c->order, equal ones by number; returns how many. */
-static int64_t rank_labels(const classification *c, const float *scores, int64_t top)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < c->info.n_labels; i++) {
-        int64_t at = tsr_min(n, top);
-        while (at > 0 && scores[i] > scores[c->order[at - 1]]) at--;
-        if (at == top) continue;
-        n = tsr_min(n + 1, top);
-        memmove(c->order + at + 1, c->order + at, (size_t)(n - at - 1) * sizeof *c->order);
-        c->order[at] = (int32_t)i;
-    }
-    return n;
-}
 
 static tsr_status put_values(tsr_text *t, const char *name, const float *values, int64_t n)
 {
@@ -49,9 +35,9 @@ static tsr_status write_row(const classification *c, const tsr_result *r, int64_
 {
     int64_t n = c->info.n_labels;
     const float *scores = r->scores + row * n;
-    rank_labels(c, scores, 1);
-    TSR_TRY(put_string(t, "label", c->info.labels[c->order[0]]));
-    TSR_TRY(tsr_text_format(t, ",\"score\":%.9g", (double)scores[c->order[0]]));
+    tsr_rank_labels(scores, n, c->ranked);
+    TSR_TRY(put_string(t, "label", c->info.labels[c->ranked[0].label]));
+    TSR_TRY(tsr_text_format(t, ",\"score\":%.9g", (double)c->ranked[0].score));
     TSR_TRY(put_values(t, "scores", scores, n));
     return put_values(t, "logits", r->logits + row * n, n);
 }
@@ -77,10 +63,11 @@ static tsr_status write_json(const classification *c, const tsr_result *r, tsr_t
 /* One line for each of the best labels. */
 static tsr_status write_text(const classification *c, const tsr_result *r, tsr_text *t)
 {
-    int64_t n = rank_labels(c, r->scores, tsr_max(c->options->integer[TSR_OPT_TOP], 1));
+    int64_t n = tsr_min(c->info.n_labels, tsr_max(c->options->integer[TSR_OPT_TOP], 1));
+    tsr_rank_labels(r->scores, c->info.n_labels, c->ranked);
     for (int64_t i = 0; i < n; i++)
-        TSR_TRY(
-            tsr_text_format(t, "%10.6f  %s\n", (double)r->scores[c->order[i]], c->info.labels[c->order[i]]));
+        TSR_TRY(tsr_text_format(t, "%10.6f  %s\n", (double)c->ranked[i].score,
+                                c->info.labels[c->ranked[i].label]));
     return TSR_OK;
 }
 
@@ -89,13 +76,12 @@ static tsr_status write_tokens(const classification *c, const tsr_result *r, tsr
 {
     const tsr_tokenizer *tokenizer = tsr_engine_tokenizer(c->engine);
     for (int64_t row = 0; row < r->n_label_rows; row++) {
-        const float *scores = r->scores + row * c->info.n_labels;
         int64_t length = 0;
         int32_t id = r->prompt_ids[row];
         const char *piece = tokenizer ? tsr_tokenizer_piece(tokenizer, id, &length) : NULL;
-        rank_labels(c, scores, 1);
-        TSR_TRY(tsr_text_format(t, "%8d  %10.6f  %-12s", id, (double)scores[c->order[0]],
-                                c->info.labels[c->order[0]]));
+        tsr_rank_labels(r->scores + row * c->info.n_labels, c->info.n_labels, c->ranked);
+        TSR_TRY(tsr_text_format(t, "%8d  %10.6f  %-12s", id, (double)c->ranked[0].score,
+                                c->info.labels[c->ranked[0].label]));
         if (piece) TSR_TRY(tsr_text_puts(t, "  "));
         if (piece) TSR_TRY(tsr_text_append(t, piece, length));
         TSR_TRY(tsr_text_puts(t, "\n"));
@@ -139,8 +125,8 @@ static tsr_status classify(classification *c, const tsr_input *inputs, int64_t n
     c->by_token = strcmp(c->info.task, "token-classification") == 0;
     TSR_TRY(tsr_calloc(n, sizeof *c->ids, "the requests", &p));
     c->ids = p;
-    TSR_TRY(tsr_calloc(c->info.n_labels + 1, sizeof *c->order, "the labels", &p));
-    c->order = p;
+    TSR_TRY(tsr_calloc(c->info.n_labels + 1, sizeof *c->ranked, "the labels", &p));
+    c->ranked = p;
     for (int64_t i = 0; i < n; i++) {
         tsr_request_options r = TSR_REQUEST_OPTIONS_INIT;
         r.prompt = inputs[i].text;
@@ -169,7 +155,7 @@ tsr_status tsr_cmd_classify(tsr_world *world, const tsr_options *o)
     if (s == TSR_OK) s = leads ? classify(&c, inputs, n) : tsr_engine_follow(c.engine);
     tsr_engine_destroy(&c.engine);
     tsr_free(c.ids);
-    tsr_free(c.order);
+    tsr_free(c.ranked);
     tsr_inputs_free(&inputs, n);
     return s;
 }

@@ -35,6 +35,8 @@ static void choose_sampling(const tsr_options *o, tsr_request_options *r)
     if (o->given[TSR_OPT_TOP_P]) r->top_p = o->real[TSR_OPT_TOP_P];
     if (o->given[TSR_OPT_MIN_P]) r->min_p = o->real[TSR_OPT_MIN_P];
     if (o->given[TSR_OPT_REPETITION_PENALTY]) r->repetition_penalty = o->real[TSR_OPT_REPETITION_PENALTY];
+    r->frequency_penalty = o->real[TSR_OPT_FREQUENCY_PENALTY];
+    r->presence_penalty = o->real[TSR_OPT_PRESENCE_PENALTY];
     if (o->given[TSR_OPT_NO_REPEAT_NGRAM]) r->no_repeat_ngram = o->integer[TSR_OPT_NO_REPEAT_NGRAM];
     if (o->given[TSR_OPT_MIN_NEW_TOKENS]) r->min_new_tokens = o->integer[TSR_OPT_MIN_NEW_TOKENS];
 }

@@ -2,6 +2,7 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "launch/command.h"
+#include "launch/option_row.h"
 #include "launch/serve/server.h"
 #include "runtime/step_limits.h"
 
@@ -43,7 +44,7 @@ static const char *served_name(const tsr_options *o, char *name, size_t size)
 
 static tsr_serve_settings settings_of(const tsr_options *o, char *name, size_t size)
 {
-    bool rolling = strcmp(o->text[TSR_OPT_ROLLING_BATCH], "disable") != 0;
+    bool rolling = tsr_cli_rolls(o);
     tsr_serve_settings s = {.host = o->text[TSR_OPT_HOST],
                             .port = (int)o->integer[TSR_OPT_PORT],
                             .api_key = o->text[TSR_OPT_API_KEY] ? o->text[TSR_OPT_API_KEY] : "",
@@ -80,9 +81,6 @@ static tsr_status raise_descriptors(int wanted)
 static tsr_status check_formatter(const tsr_options *o, tsr_serve_settings *s)
 {
     const char *name = o->text[TSR_OPT_OUTPUT_FORMATTER];
-    /* Whether an answer is one of a chat is told from its request. */
-    if (strcmp(name, "json_chat") == 0) name = "json";
-    if (strcmp(name, "jsonlines_chat") == 0) name = "jsonlines";
     if (tsr_formatter_from_name(name, &s->formatter)) return TSR_OK;
     return tsr_fail(TSR_ERR_INTERNAL, "output-formatter %s has no code", name);
 }
@@ -115,14 +113,26 @@ static tsr_status load_chat(tsr_server *server, const tsr_options *o)
     return TSR_OK;
 }
 
+/* Options that are about tokens mean nothing to a model that gives labels. */
+static tsr_status check_classifier(const tsr_options *o, const char *task)
+{
+    static const struct {
+        tsr_option_id id;
+        const char *only;
+    } checks[] = {{TSR_OPT_OUTPUT_FORMATTER, "json"}, {TSR_OPT_ENABLE_STREAMING, "false"}};
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
+        if (strcmp(o->text[checks[i].id], checks[i].only) != 0)
+            return tsr_fail(TSR_ERR_USAGE, "option --%s %s (%s): a model for %s answers by %s alone",
+                            tsr_option_row_of(checks[i].id)->name, o->text[checks[i].id],
+                            o->place[checks[i].id], task, checks[i].only);
+    return TSR_OK;
+}
+
 static tsr_status lead(tsr_server *server, tsr_engine *engine, const tsr_options *o)
 {
     server->engine = engine;
     tsr_engine_get_info(engine, &server->info);
-    if (strcmp(server->info.task, "text-generation") != 0)
-        return tsr_fail(TSR_ERR_USAGE, "serve runs models that generate text; this one is for %s",
-                        server->info.task);
-    TSR_TRY(load_chat(server, o));
+    TSR_TRY(server->info.n_labels > 0 ? check_classifier(o, server->info.task) : load_chat(server, o));
     tsr_engine_counts counts = tsr_engine_get_counts(engine);
     tsr_metrics_engine(&server->metrics, &counts);
     server->most_tokens = tsr_min(server->info.context, (int64_t)counts.pages_total * TSR_PAGE_TOKENS);

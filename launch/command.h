@@ -33,6 +33,10 @@
 TSR_COMMAND_TABLE(TSR_COMMAND_DECLARE)
 #undef TSR_COMMAND_DECLARE
 
+/* Whether requests are batched as they come (--rolling-batch), so many at once that --max-sequences and not
+ * --batch-size says. */
+bool tsr_cli_rolls(const tsr_options *o);
+
 /* Engine options as the command line states them. */
 tsr_engine_options tsr_cli_engine_options(const tsr_options *o);
 

@@ -11,6 +11,13 @@
 
 enum { FILE_CAP = 64 << 20, MAX_IDS = 1 << 24 };
 
+bool tsr_cli_rolls(const tsr_options *o)
+{
+    const char *said = o->text[TSR_OPT_ROLLING_BATCH];
+    if (strcmp(said, "auto") == 0) return o->integer[TSR_OPT_BATCH_SIZE] == 1;
+    return strcmp(said, "disable") != 0;
+}
+
 tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
 {
     tsr_engine_options e = TSR_ENGINE_OPTIONS_INIT;
@@ -24,8 +31,7 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.kernels = o->text[TSR_OPT_KERNELS];
     e.threads = (int)o->integer[TSR_OPT_THREADS];
     e.step_tokens = (int)o->integer[TSR_OPT_STEP_TOKENS];
-    bool rolling = strcmp(o->text[TSR_OPT_ROLLING_BATCH], "disable") != 0;
-    e.max_sequences = (int)o->integer[rolling ? TSR_OPT_MAX_SEQUENCES : TSR_OPT_BATCH_SIZE];
+    e.max_sequences = (int)o->integer[tsr_cli_rolls(o) ? TSR_OPT_MAX_SEQUENCES : TSR_OPT_BATCH_SIZE];
     e.context = o->integer[TSR_OPT_CONTEXT];
     e.cache_bytes = o->integer[TSR_OPT_CACHE_MB] << 20;
     e.deadline = o->real[TSR_OPT_DEADLINE];

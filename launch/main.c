@@ -61,7 +61,7 @@ static tsr_status unknown_command(const char *name)
 static tsr_status run_command(const struct command_row *command, tsr_world *world, tsr_options *options)
 {
     TSR_TRY(tsr_options_complete(options, world));
-    TSR_TRY(tsr_options_check(options, world));
+    TSR_TRY(tsr_world_agree(world, tsr_options_check(options, world)));
     tsr_log_level told = options->flag[TSR_OPT_VERBOSE] ? TSR_LOG_DEBUG : TSR_LOG_INFO;
     tsr_log_setup(options->flag[TSR_OPT_QUIET] ? TSR_LOG_WARNING : told,
                   tsr_world_size(world) > 1 ? tsr_world_rank(world) : -1);

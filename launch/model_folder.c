@@ -41,13 +41,19 @@ static bool cache_folder(char *out, int size)
     return home && snprintf(out, (size_t)size, "%s/.cache/huggingface/hub", home) < size;
 }
 
+/* "ORG/NAME" */
+static bool names_hub(const char *model)
+{
+    const char *slash = strchr(model, '/');
+    return is_plain_name(model) && slash && slash[1] && !strchr(slash + 1, '/');
+}
+
 /* The cache's folder for "ORG/NAME". */
 static bool cached_model(const char *model, char *out, int size)
 {
     char cache[PATH_MAX], name[PATH_MAX];
     const char *slash = strchr(model, '/');
-    if (!is_plain_name(model) || !slash || strchr(slash + 1, '/') || !cache_folder(cache, sizeof cache))
-        return false;
+    if (!names_hub(model) || !cache_folder(cache, sizeof cache)) return false;
     int n = snprintf(name, sizeof name, "models--%.*s--%s", (int)(slash - model), model, slash + 1);
     return n < (int)sizeof name && folder_in(cache, name, out, size);
 }
@@ -84,9 +90,17 @@ tsr_status tsr_model_folder(const char *model, const char *revision, char *out, 
     char folder[PATH_MAX], snapshots[PATH_MAX];
     bool there = is_folder(model);
     if (!there && strstr(model, "://"))
-        return tsr_fail(TSR_ERR_USAGE, "%s: nothing is downloaded: name a folder of this machine", model);
+        return tsr_fail(TSR_ERR_USAGE, "%s: nothing is downloaded: %s, and name that folder", model,
+                        strncmp(model, "s3://", 5) == 0 ? "copy it here first (`aws s3 sync`)"
+                                                        : "copy it to a folder of this machine");
     if (!there && cached_model(model, folder, sizeof folder))
         return choose_snapshot(folder, revision, out, size);
+    if (access(model, F_OK) != 0 && names_hub(model))
+        return tsr_fail(
+            TSR_ERR_IO,
+            "%s: there is no such folder, nor such a model in the Hugging Face cache of this "
+            "machine, and nothing is downloaded: fetch it first (`hf download`), or name a folder",
+            model);
     if (there && folder_in(model, "snapshots", snapshots, sizeof snapshots) &&
         !(snprintf(folder, sizeof folder, "%s/config.json", model) < (int)sizeof folder &&
           access(folder, F_OK) == 0))

@@ -11,9 +11,9 @@
 
 #include "base/status.h"
 
-/* Writes to out[size] the folder that `model` and `revision` (NULL: none was asked for) name; what is neither folder
- * nor in the cache stays as it is, for the loader to refuse. TSR_ERR_USAGE: a revision of what has none, or one that is
- * not there; a place elsewhere ("s3://.."). Local. */
+/* Writes to out[size] the folder that `model` and `revision` (NULL: none was asked for) name; what is neither a folder
+ * nor an "ORG/NAME" stays as it is, for the loader to refuse. TSR_ERR_USAGE: a revision of what has none, or one that is
+ * not there; a place elsewhere ("s3://.."). TSR_ERR_IO: an "ORG/NAME" that is neither here nor in the cache. Local. */
 tsr_status tsr_model_folder(const char *model, const char *revision, char *out, int size);
 
 #endif

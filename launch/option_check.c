@@ -49,7 +49,10 @@ static tsr_status find_model(tsr_options *o)
 {
     const char *model = o->text[TSR_OPT_MODEL];
     if (!takes(o, TSR_OPT_MODEL) || !model || !model[0]) return TSR_OK;
-    TSR_TRY(tsr_model_folder(model, o->text[TSR_OPT_REVISION], o->folder, sizeof o->folder));
+    tsr_status s = tsr_model_folder(model, o->text[TSR_OPT_REVISION], o->folder, sizeof o->folder);
+    if (s != TSR_OK && o->origin[TSR_OPT_MODEL] != TSR_ORIGIN_COMMAND_LINE)
+        return tsr_fail_in(s, "%s", o->place[TSR_OPT_MODEL]);
+    if (s != TSR_OK) return s;
     o->text[TSR_OPT_MODEL] = o->folder;
     return TSR_OK;
 }

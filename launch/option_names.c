@@ -37,8 +37,12 @@ const tsr_known_key *tsr_known_keys(int *n)
 
 const tsr_known_key *tsr_known_key_by_name(const char *key)
 {
+    bool device = strncasecmp(key, "gpu.", 4) == 0 || strncasecmp(key, "cpu.", 4) == 0;
+    const char *name = device ? key + 4 : key;
     for (int i = 0; i < N_KNOWN; i++)
-        if (strcasecmp(known[i].key, key) == 0) return &known[i];
+        if (strcasecmp(known[i].key, name) == 0 &&
+            (!device || strstr(name, "orkers") || strstr(name, "memory")))
+            return &known[i];
     return NULL;
 }
 

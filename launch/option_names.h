@@ -33,29 +33,38 @@
     N(CHUNKED_READ_TIMEOUT, SAME, "chunked_read_timeout", SERVER, "SERVING_CHUNKED_READ_TIMEOUT")            \
     N(MAX_REQUEST_SIZE, SAME, "max_request_size", SERVER, "SERVING_MAX_REQUEST_SIZE")
 
+#define TSR_KEY_TRUTH  "true|false|1|0|yes|no|on|off|t|f|y|n"
+#define TSR_KEY_NUMBER "a number"
+
 /* K("key", "words", ACCEPTED|REFUSED, "why"): keys that are known, and no options. `words` are the values that are
- * accepted, "" every value, one with '.' at its end whatever begins so. With or without `option.`, whatever the case of the letters. */
+ * accepted, one with '.' at its end whatever begins so. With or without `option.`, and those about workers and memory
+ * also behind "gpu." or "cpu.", whatever the case of the letters. */
 #define TSR_KNOWN_KEY_TABLE(K)                                                                               \
     K("engine", "MPI|Python|DeepSpeed", ACCEPTED, "there is one engine, which takes these names")            \
     K("entryPoint", "djl_python.", ACCEPTED,                                                                 \
       "handlers of LMI's own stand for what is built in; another one would "                                 \
       "be Python code, and none is executed")                                                                \
     K("handler", "handle", ACCEPTED, "goes with entryPoint")                                                 \
-    K("mpi_mode", "", ACCEPTED, "the launcher decides: mpirun, srun or none")                                \
-    K("parallel_loading", "", ACCEPTED, "all ranks load at once")                                            \
-    K("waiting_steps", "", ACCEPTED, "requests join at the next step")                                       \
+    K("mpi_mode", TSR_KEY_TRUTH, ACCEPTED, "the launcher decides: mpirun, srun or none")                     \
+    K("parallel_loading", TSR_KEY_TRUTH, ACCEPTED, "all ranks load at once")                                 \
+    K("waiting_steps", TSR_KEY_NUMBER, ACCEPTED, "requests join at the next step")                           \
     K("minWorkers", "1", ACCEPTED, "a program holds one copy of the model; start more for more")             \
     K("maxWorkers", "1", ACCEPTED, "a program holds one copy of the model; start more for more")             \
-    K("max_idle_time", "", ACCEPTED, "a model is not unloaded while the program runs")                       \
+    K("max_idle_time", TSR_KEY_NUMBER, ACCEPTED, "a model is not unloaded while the program runs")           \
     K("load_on_devices", "*", ACCEPTED, "the launcher and CUDA_VISIBLE_DEVICES choose GPUs")                 \
-    K("required_memory_mb", "", ACCEPTED, "memory is planned from the model before anything is loaded")      \
-    K("reserved_memory_mb", "", ACCEPTED, "--gpu-memory-fraction and --cache-mb bound memory")               \
-    K("log_request_metric", "", ACCEPTED, "metrics are always kept")                                         \
-    K("metrics_aggregation", "", ACCEPTED, "metrics are always kept")                                        \
-    K("retry_threshold", "", ACCEPTED, "a job that breaks ends; what started it starts it again")            \
+    K("required_memory_mb", TSR_KEY_NUMBER, ACCEPTED,                                                        \
+      "memory is planned from the model before anything is loaded")                                          \
+    K("reserved_memory_mb", TSR_KEY_NUMBER, ACCEPTED, "--gpu-memory-fraction and --cache-mb bound memory")   \
+    K("log_request_metric", TSR_KEY_TRUTH, ACCEPTED, "metrics are always kept")                              \
+    K("metrics_aggregation", TSR_KEY_NUMBER, ACCEPTED, "metrics are always kept")                            \
+    K("retry_threshold", TSR_KEY_NUMBER, ACCEPTED,                                                           \
+      "a job that breaks ends; what started it starts it again")                                             \
+    K("allow_multi_status", "false|0|no|off|f|n", ACCEPTED, "/ping answers 503 until the model is loaded")   \
+    K("wait_model_loading", TSR_KEY_TRUTH, ACCEPTED,                                                         \
+      "the port is open at once, and answers 503 until the model is loaded")                                 \
     K("env", "", REFUSED, "set environment variables where the program is started")                          \
     K("pythonExecutable", "", REFUSED, "no Python is run")                                                   \
-    K("enable_venv", "false", ACCEPTED, "no Python is run")                                                  \
+    K("enable_venv", "false|0|no|off|f|n", ACCEPTED, "no Python is run")                                     \
     K("deepspeed_config_path", "", REFUSED, "write what the file says as options of their own")              \
     K("draft_model_id", "", REFUSED, "there is no speculative decoding")                                     \
     K("spec_length", "", REFUSED, "there is no speculative decoding")

@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FROM_OPTION_VARIABLE = 'o', FROM_OTHER_VARIABLE = 'v', FROM_FILE = 'f', GATHER_CAP = 8 << 20 };
+/* FROM_FOLDER: the model that the serving.properties of a folder without one names. */
+enum {
+    FROM_OPTION_VARIABLE = 'o',
+    FROM_OTHER_VARIABLE = 'v',
+    FROM_FILE = 'f',
+    FROM_FOLDER = 'd',
+    GATHER_CAP = 8 << 20
+};
 
 extern char **environ;
 
@@ -61,6 +69,35 @@ static const char *other_variable(const tsr_option_name *row, char *name, size_t
     return NULL;
 }
 
+/* One part of "NAME:VERSION:ENGINE:DEVICES", which may be empty or missing; *at goes behind it. */
+static tsr_status put_part(const char *variable, const char *key, const char **at, const char *end,
+                           tsr_text *out)
+{
+    char part[256];
+    size_t n = strcspn(*at, ":");
+    if (n > (size_t)(end - *at)) n = (size_t)(end - *at);
+    snprintf(part, sizeof part, "%.*s", (int)n, *at);
+    *at += n;
+    if (*at < end) ++*at;
+    return n > 0 && key ? put(out, FROM_OTHER_VARIABLE, variable, key, part) : TSR_OK;
+}
+
+/* NAME:VERSION:ENGINE:DEVICES=FOLDER, as LMI names the model of a server; "ALL" and "NONE" name none. */
+static tsr_status gather_load_models(tsr_text *out)
+{
+    static const char variable[] = "SERVING_LOAD_MODELS", scheme[] = "file://";
+    static const char *const keys[] = {"served_model_name", NULL, "engine", "load_on_devices"};
+    const char *value = getenv(variable), *equals = value ? strchr(value, '=') : NULL;
+    if (!value || !value[0] || strcasecmp(value, "ALL") == 0 || strcasecmp(value, "NONE") == 0) return TSR_OK;
+    if (strchr(value, ','))
+        return tsr_fail(TSR_ERR_USAGE, "%s: a program serves one model, found \"%.80s\"", variable, value);
+    const char *folder = equals ? equals + 1 : value;
+    if (strncmp(folder, scheme, sizeof scheme - 1) == 0) folder += sizeof scheme - 1;
+    for (size_t i = 0; equals && i < sizeof keys / sizeof keys[0]; i++)
+        TSR_TRY(put_part(variable, keys[i], &value, equals, out));
+    return folder[0] ? put(out, FROM_OTHER_VARIABLE, variable, "model", folder) : TSR_OK;
+}
+
 static tsr_status gather_variables(tsr_text *out)
 {
     char name[128];
@@ -71,7 +108,7 @@ static tsr_status gather_variables(tsr_text *out)
         const char *value = other_variable(&rows[i], name, sizeof name);
         if (value) TSR_TRY(put(out, FROM_OTHER_VARIABLE, name, rows[i].name, value));
     }
-    return TSR_OK;
+    return gather_load_models(out);
 }
 
 /* --- The file --- */
@@ -91,7 +128,9 @@ static bool beside(const char *file, const char *name, char *out, size_t size)
     return snprintf(out, size, "%.*s/%s", n, slash ? file : ".", name) < (int)size;
 }
 
-static tsr_status put_property(const char *file, const tsr_property *p, bool *names_model, tsr_text *out)
+/* folder: the file stands in a folder that holds nothing else of a model. */
+static tsr_status put_property(const char *file, const tsr_property *p, bool folder, bool *names_model,
+                               tsr_text *out)
 {
     char place[PATH_MAX + 32], value[PATH_MAX], joined[PATH_MAX], whole[PATH_MAX];
     tsr_option_id id = TSR_OPT_HELP;
@@ -109,7 +148,8 @@ static tsr_status put_property(const char *file, const tsr_property *p, bool *na
     *names_model |= model;
     bool relative =
         model && value[0] != '/' && beside(file, value, joined, sizeof joined) && is_folder(joined);
-    return put(out, FROM_FILE, place, p->key, relative && realpath(joined, whole) ? whole : value);
+    return put(out, model && folder ? FROM_FOLDER : FROM_FILE, place, p->key,
+               relative && realpath(joined, whole) ? whole : value);
 }
 
 /* A file of --config names the model, or is in its folder. Other ranks may be at work in other folders: the name is
@@ -122,14 +162,14 @@ static tsr_status put_own_folder(const char *file, tsr_text *out)
     return put(out, FROM_FILE, file, "option.model", whole);
 }
 
-static tsr_status gather_file(const char *file, tsr_text *out)
+static tsr_status gather_file(const char *file, bool folder, tsr_text *out)
 {
     tsr_properties p;
     bool names_model = false;
     TSR_TRY(tsr_properties_read(file, &p));
     tsr_status s = TSR_OK;
     for (int64_t i = 0; i < p.count && s == TSR_OK; i++)
-        s = put_property(file, &p.items[i], &names_model, out);
+        s = put_property(file, &p.items[i], folder, &names_model, out);
     if (s == TSR_OK && !names_model) s = put_own_folder(file, out);
     tsr_properties_free(&p);
     return s;
@@ -152,16 +192,17 @@ static const char *stated_so_far(const tsr_options *o, tsr_option_id wanted, con
 
 static tsr_status gather(const tsr_options *o, tsr_text *out)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], own[PATH_MAX];
     TSR_TRY(gather_variables(out));
     const char *config = stated_so_far(o, TSR_OPT_CONFIG, out), *model = stated_so_far(o, TSR_OPT_MODEL, out);
     if (config) {
         snprintf(path, sizeof path, "%s", config);
-        return gather_file(path, out);
+        return gather_file(path, false, out);
     }
-    if (!model || snprintf(path, sizeof path, "%s/serving.properties", model) >= (int)sizeof path)
+    if (!model || snprintf(path, sizeof path, "%s/serving.properties", model) >= (int)sizeof path ||
+        access(path, F_OK) != 0)
         return TSR_OK;
-    return access(path, F_OK) == 0 ? gather_file(path, out) : TSR_OK;
+    return gather_file(path, !beside(path, "config.json", own, sizeof own) || access(own, F_OK) != 0, out);
 }
 
 /* --- Applying --- */
@@ -171,21 +212,34 @@ typedef struct statement {
     const char *place, *key, *value;
 } statement;
 
+static bool is_of_file(const statement *s)
+{
+    return s->from == FROM_FILE || s->from == FROM_FOLDER;
+}
+
 static tsr_status unknown_key(const statement *s, const char *name)
 {
     char nearest[64], spelled[80] = "";
     bool found = tsr_option_nearest(name, TSR_CMD_CONFIG, '_', nearest, sizeof nearest);
-    snprintf(spelled, sizeof spelled, "%s%s", s->from == FROM_FILE ? "option." : "OPTION_", nearest);
-    for (char *c = spelled; s->from != FROM_FILE && *c; c++) *c = (char)toupper((unsigned char)*c);
+    snprintf(spelled, sizeof spelled, "%s%s", is_of_file(s) ? "option." : "OPTION_", nearest);
+    for (char *c = spelled; !is_of_file(s) && *c; c++) *c = (char)toupper((unsigned char)*c);
     if (found)
         return tsr_fail(TSR_ERR_USAGE, "%s: unknown option \"%s\"; did you mean %s?", s->place, s->key,
                         spelled);
     return tsr_fail(TSR_ERR_USAGE, "%s: unknown option \"%s\"; `tessera config` lists all", s->place, s->key);
 }
 
+static bool is_number(const char *value)
+{
+    char *end;
+    double number = strtod(value, &end);
+    return end != value && !*end && isfinite(number);
+}
+
 /* Whether a value is one of the words; of one that ends in '.' it need only be the beginning. */
 static bool is_accepted(const tsr_known_key *known, const char *value)
 {
+    if (strcmp(known->words, TSR_KEY_NUMBER) == 0) return is_number(value);
     for (const char *at = known->words;; at++) {
         int n = (int)strcspn(at, "|");
         bool begins = n == 0 || at[n - 1] == '.';
@@ -198,7 +252,11 @@ static bool is_accepted(const tsr_known_key *known, const char *value)
 /* Keys that are no options. */
 static tsr_status check_known(const statement *s, const tsr_known_key *known)
 {
+    bool number = strcmp(known->words, TSR_KEY_NUMBER) == 0;
     if (known->accepted && is_accepted(known, s->value)) return TSR_OK;
+    if (number || strcmp(known->words, TSR_KEY_TRUTH) == 0)
+        return tsr_fail(TSR_ERR_USAGE, "%s: \"%s\" must be %s, found \"%s\"", s->place, s->key,
+                        number ? TSR_KEY_NUMBER : "true or false", s->value);
     return tsr_fail(TSR_ERR_USAGE, "%s: \"%s\" cannot be \"%s\": %s", s->place, s->key, s->value, known->why);
 }
 
@@ -215,15 +273,18 @@ static bool is_server_key(const char *name)
 static tsr_status apply_one(tsr_options *o, const statement *s)
 {
     tsr_statement said = {.text = s->value, .place = s->place};
-    bool further, prefixed = s->from != FROM_FILE || strncmp(s->key, "option.", 7) == 0;
-    const char *name = s->from == FROM_FILE && prefixed ? s->key + 7 : s->key;
+    bool further, file = is_of_file(s), prefixed = !file || strncmp(s->key, "option.", 7) == 0;
+    const char *name = file && prefixed ? s->key + 7 : s->key;
     const tsr_known_key *known = tsr_known_key_by_name(name);
-    said.origin = s->from == FROM_FILE ? TSR_ORIGIN_FILE : TSR_ORIGIN_ENVIRONMENT;
+    said.origin = file ? TSR_ORIGIN_FILE : TSR_ORIGIN_ENVIRONMENT;
     if (known) return check_known(s, known);
     if (!tsr_option_by_name(name, &said.id, &said.opposite, &further) || (!prefixed && !is_server_key(name)))
         return unknown_key(s, name);
-    if (!tsr_option_configurable(said.id) || (said.id == TSR_OPT_CONFIG && s->from == FROM_FILE))
+    if (!tsr_option_configurable(said.id) || (said.id == TSR_OPT_CONFIG && file))
         return tsr_fail(TSR_ERR_USAGE, "%s: \"%s\" is for the command line alone", s->place, name);
+    /* Who named the folder meant the model that its file names. */
+    if (s->from == FROM_FOLDER && o->origin[said.id] > TSR_ORIGIN_FILE)
+        o->origin[said.id] = TSR_ORIGIN_DEFAULT;
     if (o->origin[said.id] == said.origin) {
         if (s->from == FROM_OTHER_VARIABLE) return TSR_OK;
         return tsr_fail(TSR_ERR_USAGE, "%s: \"%s\" is the option that %s states too", s->place, name,

@@ -87,6 +87,10 @@ enum {
       "sample at the temperature that generation_config.json states, or 1")                                  \
     X(REPETITION_PENALTY, "repetition-penalty", REAL, "1", 0.01, 100, "X", TSR_CMD_GENERATE,                 \
       "divide (or multiply, if negative) the logits of tokens already seen; 1: no penalty")                  \
+    X(FREQUENCY_PENALTY, "frequency-penalty", REAL, "0", -2, 2, "X", TSR_CMD_GENERATE,                       \
+      "take X times as often as a token stands in the answer so far off its logit; 0: no penalty")           \
+    X(PRESENCE_PENALTY, "presence-penalty", REAL, "0", -2, 2, "X", TSR_CMD_GENERATE,                         \
+      "take X off the logit of each token that the answer has so far; 0: no penalty")                        \
     X(NO_REPEAT_NGRAM, "no-repeat-ngram", INT, "0", 0, 1e6, "N", TSR_CMD_GENERATE,                           \
       "no N tokens stand twice in the same order; 0: they may")                                              \
     X(MIN_NEW_TOKENS, "min-new-tokens", INT, "0", 0, 1e7, "N", TSR_CMD_GENERATE,                             \
@@ -161,10 +165,10 @@ enum {
     X(SMOOTHQUANT_ALPHA, "smoothquant-alpha", REAL, "0.5", 0, 1, "X", TSR_CMD_RUNS,                          \
       "of --quantize smoothquant: how much of the activations' range moves into the weights")                \
     X(ROLLING_BATCH, "rolling-batch", CHOICE, "auto", 0, 0, "auto|deepspeed|disable", TSR_CMD_RUNS,          \
-      "auto and deepspeed: requests join and leave between steps, --max-sequences at once; disable: "        \
-      "--batch-size at once")                                                                                \
+      "auto and deepspeed: requests join and leave between steps, --max-sequences at once; disable, and "    \
+      "auto with a --batch-size above 1: --batch-size at once")                                              \
     X(BATCH_SIZE, "batch-size", INT, "1", 1, 4096, "N", TSR_CMD_RUNS,                                        \
-      "requests running at once with --rolling-batch disable")                                               \
+      "requests running at once without rolling batches")                                                    \
     X(LOW_CPU_MEM_USAGE, "low-cpu-mem-usage", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                          \
       "each rank reads its own slices and nothing else; false is accepted, and they are read no other way")  \
     X(TRIANGULAR_MASKING, "triangular-masking", BOOL, "true", 0, 0, "", TSR_CMD_RUNS,                        \

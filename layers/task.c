@@ -119,17 +119,22 @@ tsr_status tsr_classifier_read(tsr_object config, tsr_task task, tsr_arena *aren
 
 /* --- Use --- */
 
-void tsr_classifier_scores(const tsr_classifier *c, const float *logits, float *scores)
+void tsr_scores_by_rule(tsr_score_rule rule, const float *logits, int64_t n, float *scores)
 {
     double largest = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < c->labels; i++) largest = fmax(largest, (double)logits[i]);
-    for (int64_t i = 0; i < c->labels; i++) sum += exp((double)logits[i] - largest);
-    for (int64_t i = 0; i < c->labels; i++) {
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, (double)logits[i]);
+    for (int64_t i = 0; i < n; i++) sum += exp((double)logits[i] - largest);
+    for (int64_t i = 0; i < n; i++) {
         double x = (double)logits[i];
-        scores[i] = c->rule == TSR_SCORE_SOFTMAX   ? (float)(exp(x - largest) / sum)
-                    : c->rule == TSR_SCORE_SIGMOID ? (float)(1 / (1 + exp(-x)))
-                                                   : logits[i];
+        scores[i] = rule == TSR_SCORE_SOFTMAX   ? (float)(exp(x - largest) / sum)
+                    : rule == TSR_SCORE_SIGMOID ? (float)(1 / (1 + exp(-x)))
+                                                : logits[i];
     }
+}
+
+void tsr_classifier_scores(const tsr_classifier *c, const float *logits, float *scores)
+{
+    tsr_scores_by_rule(c->rule, logits, c->labels, scores);
 }
 
 int64_t tsr_classifier_length(const tsr_classifier *c, const int32_t *ids, int64_t n)

@@ -54,7 +54,10 @@ tsr_status tsr_task_check(tsr_task task, bool classify, const char *model);
 /* Labels and rule. */
 tsr_status tsr_classifier_read(tsr_object config, tsr_task task, tsr_arena *arena, tsr_classifier *out);
 
-/* scores [labels] from logits [labels]. */
+/* scores [n] from logits [n]. */
+void tsr_scores_by_rule(tsr_score_rule rule, const float *logits, int64_t n, float *scores);
+
+/* scores [labels] from logits [labels], by the classifier's rule. */
 void tsr_classifier_scores(const tsr_classifier *c, const float *logits, float *scores);
 
 /* How many of a text's ids count: up to the last that is not padding; of padding alone the first one. */

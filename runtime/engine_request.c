@@ -71,6 +71,8 @@ static tsr_status choose_sampling(const tsr_engine *e, const tsr_request_options
                           .min_p = (float)(o->min_p >= 0 ? o->min_p : g->min_p),
                           .repetition_penalty = (float)(o->repetition_penalty >= 0 ? o->repetition_penalty
                                                                                    : g->repetition_penalty),
+                          .frequency_penalty = (float)o->frequency_penalty,
+                          .presence_penalty = (float)o->presence_penalty,
                           .top_k = (int32_t)top_k,
                           .no_repeat_ngram = (int32_t)ngram,
                           .min_length = (int32_t)(fresh >= 0 ? n_prompt + fresh : g->min_length),
@@ -95,6 +97,11 @@ static tsr_status generate_spec(const tsr_engine *e, const tsr_request_options *
     spec->eos_ids = e->generation.eos_ids;
     spec->n_eos = e->generation.n_eos;
     spec->ignore_eos = o->ignore_eos;
+    if (o->n_logit_bias < 0 || o->n_logit_bias > TSR_MAX_LOGIT_BIASES)
+        return tsr_fail(TSR_ERR_USAGE, "at most %d biases in logit_bias, found %lld", TSR_MAX_LOGIT_BIASES,
+                        (long long)o->n_logit_bias);
+    spec->biases = o->logit_bias;
+    spec->n_biases = (int32_t)o->n_logit_bias;
     return TSR_OK;
 }
 

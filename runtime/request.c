@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *tsr_finish_name(tsr_finish reason)
@@ -79,6 +80,22 @@ static tsr_status check_length(const tsr_request_spec *spec, const tsr_step_limi
     return TSR_OK;
 }
 
+static tsr_status check_biases(const tsr_request_spec *spec, const tsr_step_limits *limits)
+{
+    TSR_TRY(check_count("the number of biases in logit_bias", spec->n_biases, 0, TSR_MAX_LOGIT_BIASES));
+    for (int32_t i = 0; i < spec->n_biases; i++) {
+        const tsr_logit_bias *b = &spec->biases[i];
+        TSR_TRY(check_ids("the token of logit_bias", &b->id, 1, limits->vocabulary));
+        if (!tsr_logit_bias_fits(b->bias))
+            return tsr_fail(TSR_ERR_USAGE, "logit_bias of token %d must be -100 to 100, not %g", b->id,
+                            (double)b->bias);
+        for (int32_t j = 0; j < i; j++)
+            if (spec->biases[j].id == b->id)
+                return tsr_fail(TSR_ERR_USAGE, "logit_bias names token %d twice", b->id);
+    }
+    return TSR_OK;
+}
+
 tsr_status tsr_request_check(const tsr_request_spec *spec, const tsr_step_limits *limits)
 {
     TSR_TRY(check_length(spec, limits));
@@ -92,6 +109,7 @@ tsr_status tsr_request_check(const tsr_request_spec *spec, const tsr_step_limits
     TSR_TRY(check_count("the number of stop ids", spec->n_stop, 0, TSR_MAX_STOP_IDS));
     TSR_TRY(check_ids("prompt token", spec->prompt, spec->n_prompt, limits->vocabulary));
     TSR_TRY(check_ids("end-of-sequence id", spec->eos_ids, spec->n_eos, limits->vocabulary));
+    TSR_TRY(check_biases(spec, limits));
     return check_ids("stop id", spec->stop_ids, spec->n_stop, limits->vocabulary);
 }
 
@@ -106,10 +124,30 @@ static tsr_status copy_ids(const int32_t *from, int32_t n, const int32_t **out)
     return TSR_OK;
 }
 
+static int by_id(const void *a, const void *b)
+{
+    int32_t x = ((const tsr_logit_bias *)a)->id, y = ((const tsr_logit_bias *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static tsr_status copy_biases(const tsr_logit_bias *from, int32_t n, const tsr_logit_bias **out)
+{
+    void *p;
+    TSR_TRY(tsr_alloc((int64_t)n * (int64_t)sizeof *from, "the biases of a request", &p));
+    if (n > 0) {
+        memcpy(p, from, (size_t)n * sizeof *from);
+        qsort(p, (size_t)n, sizeof *from, by_id);
+    }
+    *out = p;
+    return TSR_OK;
+}
+
 static tsr_status copy_spec(tsr_request *r, const tsr_request_spec *spec)
 {
     r->spec = *spec;
     r->spec.prompt = r->spec.eos_ids = r->spec.stop_ids = NULL;
+    r->spec.biases = NULL;
+    TSR_TRY(copy_biases(spec->biases, spec->n_biases, &r->spec.biases));
     TSR_TRY(copy_ids(spec->prompt, spec->n_prompt, &r->spec.prompt));
     TSR_TRY(copy_ids(spec->eos_ids, spec->n_eos, &r->spec.eos_ids));
     return copy_ids(spec->stop_ids, spec->n_stop, &r->spec.stop_ids);
@@ -160,6 +198,7 @@ void tsr_request_destroy(tsr_request **request)
     tsr_free((void *)r->spec.prompt);
     tsr_free((void *)r->spec.eos_ids);
     tsr_free((void *)r->spec.stop_ids);
+    tsr_free((void *)r->spec.biases);
     tsr_free(r->generated);
     tsr_free(r->logprobs);
     tsr_free(r->prompt_logprobs);

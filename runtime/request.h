@@ -46,6 +46,8 @@ typedef struct tsr_request_spec {
     int32_t n_stop;
     tsr_output_rows outputs; /* rows of outputs to keep, of `output_cols` values each */
     int32_t output_cols;
+    const tsr_logit_bias *biases; /* [n_biases] each id once; a request's own are by ascending id */
+    int32_t n_biases;
 } tsr_request_spec;
 
 #define TSR_REQUEST_DEFAULTS ((tsr_request_spec){.max_new_tokens = 16, .sampling = TSR_SAMPLING_GREEDY})

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "runtime/logit_terms.h"
 #include "runtime/sampler_candidates.h"
 #include "runtime/sampler_digest.h"
 #include "runtime/sampler_filter.h"
@@ -73,6 +74,8 @@ tsr_status tsr_sampling_check(const tsr_sampling *s)
         return tsr_fail(TSR_ERR_USAGE, "top_p must be above 0 and at most 1, not %g", s->top_p);
     TSR_TRY(check_number("min_p", s->min_p, 0, 1));
     TSR_TRY(check_number("repetition_penalty", s->repetition_penalty, 0.01f, 100));
+    TSR_TRY(check_number("frequency_penalty", s->frequency_penalty, -2, 2));
+    TSR_TRY(check_number("presence_penalty", s->presence_penalty, -2, 2));
     TSR_TRY(check_number("top_k", s->top_k, 0, INT32_MAX));
     TSR_TRY(check_number("no_repeat_ngram", s->no_repeat_ngram, 0, INT32_MAX));
     TSR_TRY(check_number("min_length", s->min_length, 0, INT32_MAX));
@@ -158,7 +161,7 @@ static tsr_row_plan plan_row(const tsr_sampler *s, const tsr_sample_row *row, co
     bool top_k = how->top_k > 0 && how->top_k < s->vocabulary;
     p.greedy = how->temperature == 0;
     p.penalised = how->repetition_penalty != 1 && row->n_seen > 0;
-    p.altered = p.penalised || row->n_banned > 0;
+    p.altered = p.penalised || row->n_banned > 0 || row->n_terms > 0;
     p.filtered = !p.greedy && (top_k || how->top_p < 1 || how->min_p > 0);
     p.draw_sum = p.filtered && how->top_p < 1 && !top_k;
     p.scale = p.greedy ? 1 : 1 / how->temperature;
@@ -275,15 +278,15 @@ static int32_t take_batch(tsr_row_plan **pending, int32_t n, int64_t *message_by
 
 /* ---- Decisions ---- */
 
-/* The raw logit of an id, from what the penalty made of it. */
+/* The raw logit of an id, from what terms and penalty made of it. */
 static double raw_logit(const tsr_row_plan *plan, int32_t id, float logit)
 {
     const tsr_sample_row *row = plan->row;
-    if (!plan->penalised) return logit;
+    double l = logit - (double)tsr_logit_term_of(row->terms, row->n_terms, id);
     double p = row->sampling.repetition_penalty;
-    for (int32_t i = 0; i < row->n_seen; i++)
-        if (row->seen[i] == id) return logit > 0 ? logit * p : logit / p;
-    return logit;
+    for (int32_t i = 0; i < row->n_seen && plan->penalised; i++)
+        if (row->seen[i] == id) return l > 0 ? l * p : l / p;
+    return l;
 }
 
 static void report_top(const tsr_row_plan *plan, void *message, double log_sum, tsr_token_logprob *top,

@@ -9,11 +9,13 @@
  *   SAMPLE  choose the next token
  *   SCORE   the log-probability of a given id
  *   TOP     only the list of the best tokens
- * Log-probabilities are log-softmax of the raw logits (before penalty, temperature and filters), in every
- * kind.
+ * Log-probabilities are log-softmax of the raw logits (before penalties, biases, temperature and filters), in
+ * every kind.
  *
  * Choosing, in this order:
- *   1. repetition penalty p on every id in `seen`: l > 0 ? l / p : l * p; then the ids in `banned` fall out
+ *   1. repetition penalty p on every id in `seen`: l > 0 ? l / p : l * p; then what `terms` says is added: biases,
+ *      less frequency and presence penalties (logit_terms.h); then the ids in `banned` fall out. A finite logit
+ *      stays finite, and none that is -infinity comes back
  *   2. temperature 0: the largest logit, ties to the lowest id; that is all. Else l / temperature
  *   3. top_k: the k largest
  *   4. top_p: of these, the fewest largest whose share of their mass is >= p; at least one
@@ -51,6 +53,8 @@ typedef struct tsr_sampling {
     float top_p;              /* (0, 1]; 1: off */
     float min_p;              /* [0, 1]; 0: off */
     float repetition_penalty; /* 0.01 .. 100; 1: off */
+    float frequency_penalty;  /* -2 .. 2; 0: off; see logit_terms.h */
+    float presence_penalty;   /* likewise */
     int32_t top_k;            /* >= 0; 0: off */
     int32_t no_repeat_ngram;  /* 0: off; else see token_rules.h */
     int32_t min_length;       /* no end of sequence at positions below */
@@ -63,6 +67,24 @@ typedef struct tsr_sampling {
 
 /* TSR_ERR_USAGE with a line naming the parameter, its range and its value. Local. */
 tsr_status tsr_sampling_check(const tsr_sampling *sampling);
+
+/* Whether a request may ask for this to be added to a logit: -100 .. 100. */
+static inline bool tsr_logit_bias_fits(float bias)
+{
+    return bias >= -100 && bias <= 100;
+}
+
+/* Whether it counts how often each token has been generated. */
+static inline bool tsr_sampling_counts(const tsr_sampling *s)
+{
+    return s->frequency_penalty != 0 || s->presence_penalty != 0;
+}
+
+/* Whether a choice depends on which tokens were chosen before it. */
+static inline bool tsr_sampling_looks_back(const tsr_sampling *s)
+{
+    return s->repetition_penalty != 1 || s->keep_history || tsr_sampling_counts(s);
+}
 
 /* The one collective the sampler needs. out: [size][bytes], by rank; in and out do not overlap. Blocking;
  * every rank calls with the same number of bytes. With size 1 all_gather may be NULL. */
@@ -92,6 +114,8 @@ typedef struct tsr_sample_row {
     int32_t n_seen;
     const int32_t *banned; /* SAMPLE: [n_banned] ids that may not be chosen; may repeat themselves */
     int32_t n_banned;
+    const tsr_logit_bias *terms; /* SAMPLE: [n_terms] by ascending id: what is added to logits, below 1e10 */
+    int32_t n_terms;
 } tsr_sample_row;
 
 typedef struct tsr_sample_result {

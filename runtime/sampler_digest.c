@@ -15,8 +15,8 @@ typedef struct row_part {
     int32_t first_id;
 } row_part;
 
-/* Copies the part and divides or multiplies the values of ids seen before. Finite logits stay finite, but for those of
- * banned ids, whose probability becomes 0. */
+/* Copies the part, divides or multiplies the values of ids seen before, and adds the terms. Finite logits stay finite,
+ * but for those of banned ids, whose probability becomes 0. */
 static void alter(const tsr_row_plan *plan, row_part *part, float *copy)
 {
     const tsr_sample_row *row = plan->row;
@@ -27,6 +27,11 @@ static void alter(const tsr_row_plan *plan, row_part *part, float *copy)
         if (at < 0 || at >= part->n || copy[at] == -INFINITY) continue;
         float l = copy[at] > 0 ? copy[at] / p : copy[at] * p;
         copy[at] = l > FLT_MAX ? FLT_MAX : l < -FLT_MAX ? -FLT_MAX : l;
+    }
+    for (int32_t i = 0; i < row->n_terms; i++) {
+        int64_t at = (int64_t)row->terms[i].id - part->first_id;
+        if (at >= 0 && at < part->n)
+            copy[at] += row->terms[i].bias; /* no term is so large that it could overflow */
     }
     for (int32_t i = 0; i < row->n_banned; i++) {
         int64_t at = (int64_t)row->banned[i] - part->first_id;

@@ -7,7 +7,7 @@
 /* Of one thread. */
 typedef struct tsr_digest_scratch {
     uint64_t *keys; /* [tsr_candidates_scratch(max(n_top, n_candidates))] */
-    float *values;  /* [n] a penalised copy */
+    float *values;  /* [n] an altered copy */
 } tsr_digest_scratch;
 
 /* Writes the row's share of a message from its values [begin, begin + n), whose ids begin at first_id +

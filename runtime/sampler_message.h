@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-/* Raw: the logits as they are. Draw: after the repetition penalty. A sum belongs to its maximum. */
+/* Raw: the logits as they are. Draw: after penalties and biases. A sum belongs to its maximum. */
 typedef struct tsr_row_digest {
     double raw_sum;  /* of exp(l - raw_max); 0 where not wanted */
     double draw_sum; /* of exp((l - draw_max) / temperature); 0 where not wanted */
@@ -32,7 +32,7 @@ typedef struct tsr_row_plan {
     bool scored;         /* the logit of the target is wanted */
     bool draws;          /* a token is to be chosen */
     bool greedy, penalised;
-    bool altered;  /* penalised, or some ids are banned */
+    bool altered;  /* penalised, or some ids have terms or are banned */
     bool filtered; /* top_k, top_p or min_p: draw from candidates */
     bool raw_sum;  /* wanted */
     bool draw_sum; /* wanted */

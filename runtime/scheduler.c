@@ -300,13 +300,17 @@ static void plan_tokens(tsr_scheduler *s, tsr_request *r, tsr_step_record *recor
 
 static int32_t plan_start(const tsr_request *r, tsr_step_record *record)
 {
+    const size_t n = (size_t)r->spec.n_biases;
     if (r->n_computed > 0) return -1;
+    if (n > 0) memcpy(record->biases + record->n_biases, r->spec.biases, n * sizeof *record->biases);
+    record->n_biases += r->spec.n_biases;
     record->starts[record->n_starts] = (tsr_record_start){.sampling = r->spec.sampling,
                                                           .prompt_length = r->spec.n_prompt,
                                                           .prefix_length = r->spec.prefix_length,
                                                           .mask_position = r->spec.mask_position,
                                                           .n_top = r->spec.n_top,
-                                                          .n_prompt_top = r->spec.n_prompt_top};
+                                                          .n_prompt_top = r->spec.n_prompt_top,
+                                                          .n_biases = r->spec.n_biases};
     return record->n_starts++;
 }
 
@@ -377,10 +381,8 @@ void tsr_scheduler_measured(tsr_scheduler *s, double seconds)
 static bool chosen_blindly(const planned_row *row)
 {
     const tsr_request_spec *spec = &row->request->spec;
-    const tsr_sampling *how = &spec->sampling;
     if (row->kind == TSR_ROW_SCORE) return spec->n_prompt_top == 0;
-    return row->kind == TSR_ROW_SAMPLE && spec->n_top == 0 && !how->keep_history &&
-           how->repetition_penalty == 1;
+    return row->kind == TSR_ROW_SAMPLE && spec->n_top == 0 && !tsr_sampling_looks_back(&spec->sampling);
 }
 
 static bool may_go_ahead(const tsr_scheduler *s, const planned_step *step)

@@ -24,8 +24,8 @@
  * one as TSR_TOKEN_OF_ROW. How many tokens a request may get at most is known beforehand and never exceeded; where it
  * ends earlier, by an end-of-sequence token or from outside, the newer step computes one token for it in vain, into a
  * page that nobody else has before the step after, and what comes of it is dropped. Marked are steps with something
- * left to run after them, whose rows score or choose tokens and list no others, for sequences that no repetition penalty
- * and no rule makes depend on the tokens they have so far.
+ * left to run after them, whose rows score or choose tokens and list no others, for sequences that no penalty and no
+ * rule makes depend on the tokens they have so far.
  *
  * Rank 0 only, local, not thread-safe. plan and commit take time in proportion to the sequences and rows of
  * the step, and allocate nothing (except lists of best tokens, which grow with what they hold).

@@ -5,14 +5,17 @@
 
 #include <string.h>
 
-/* The ids of a sequence with a repetition penalty: a bit for each id of the vocabulary, and a list. Made when
- * a slot first needs it, and kept for the next sequence of the slot. */
+/* The ids of a sequence with a repetition penalty: a bit for each id of the vocabulary, and a list; and what else
+ * choosing its tokens needs. Made when a slot first needs it, and kept for the next sequence of the slot. */
 typedef struct id_set {
     uint64_t *bits; /* [ceil(vocabulary / 64)] */
     int32_t *list;  /* [capacity] */
     int64_t capacity;
     int32_t *history; /* [history_capacity] */
     int64_t history_capacity;
+    tsr_token_counts counts;
+    tsr_logit_bias *biases; /* [biases_capacity] */
+    int64_t biases_capacity;
 } id_set;
 
 enum { NO_TOKEN = -1, UNKNOWN = -2 };
@@ -90,6 +93,8 @@ void tsr_slot_table_destroy(tsr_slot_table **slots)
         tsr_free(t->seen[i].bits);
         tsr_free(t->seen[i].list);
         tsr_free(t->seen[i].history);
+        tsr_free(t->seen[i].counts.items);
+        tsr_free(t->seen[i].biases);
     }
     tsr_free(t->slots);
     tsr_free(t->seen);
@@ -108,7 +113,8 @@ static void clear_seen(tsr_slot_table *t, int32_t slot)
 {
     id_set *set = &t->seen[slot];
     for (int32_t i = 0; i < t->slots[slot].n_seen; i++) set->bits[set->list[i] / 64] = 0;
-    t->slots[slot].n_seen = t->slots[slot].n_history = 0;
+    set->counts.n = 0;
+    t->slots[slot].n_seen = t->slots[slot].n_history = t->slots[slot].n_counts = 0;
 }
 
 static tsr_status add_history(tsr_slot_table *t, int32_t slot, int32_t id)
@@ -141,6 +147,25 @@ static tsr_status add_seen(tsr_slot_table *t, int32_t slot, int32_t id)
     return TSR_OK;
 }
 
+static tsr_status count(tsr_slot_table *t, int32_t slot, int32_t id)
+{
+    tsr_token_counts *counts = &t->seen[slot].counts;
+    TSR_TRY(tsr_token_counts_add(counts, id));
+    t->slots[slot].counts = counts->items;
+    t->slots[slot].n_counts = (int32_t)counts->n;
+    return TSR_OK;
+}
+
+static tsr_status keep_biases(tsr_slot_table *t, int32_t slot, const tsr_logit_bias *biases, int32_t n)
+{
+    id_set *set = &t->seen[slot];
+    TSR_TRY(tsr_grow((void **)&set->biases, &set->biases_capacity, n, sizeof *set->biases,
+                     "the biases of a sequence"));
+    if (n > 0) memcpy(set->biases, biases, (size_t)n * sizeof *biases);
+    t->slots[slot].biases = set->biases;
+    return TSR_OK;
+}
+
 /* ---- Applying ---- */
 
 static tsr_status release(tsr_slot_table *t, int32_t slot)
@@ -154,14 +179,15 @@ static tsr_status release(tsr_slot_table *t, int32_t slot)
     return TSR_OK;
 }
 
-static tsr_status begin(tsr_slot_table *t, const tsr_record_sequence *q, const tsr_record_start *start)
+static tsr_status begin(tsr_slot_table *t, const tsr_record_sequence *q, const tsr_record_start *start,
+                        const tsr_logit_bias *biases)
 {
     tsr_slot *s = &t->slots[q->slot];
     if (s->used) return lost("a new sequence in used slot", q->slot);
     if (q->position != 0) return lost("a new sequence at position", q->position);
     s->used = true;
     s->start = *start;
-    return TSR_OK;
+    return keep_biases(t, q->slot, biases, start->n_biases);
 }
 
 static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *pages)
@@ -181,26 +207,29 @@ static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, con
 
 static tsr_status note_tokens(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *ids)
 {
-    bool history = t->slots[q->slot].start.sampling.keep_history;
-    bool keep = t->slots[q->slot].start.sampling.repetition_penalty != 1;
+    const tsr_record_start *start = &t->slots[q->slot].start;
+    bool history = start->sampling.keep_history, counts = tsr_sampling_counts(&start->sampling);
+    bool keep = start->sampling.repetition_penalty != 1;
     for (int32_t i = 0; i < q->n_tokens; i++) {
         int32_t row = TSR_TOKEN_OF_ROW(ids[i]); /* the mapping is its own inverse */
         int32_t token = ids[i] >= 0 ? ids[i] : row < t->before.n ? t->before.ids[row] : NO_TOKEN;
         if (token == NO_TOKEN) return lost("a token of row", row);
-        if (token == UNKNOWN && (keep || history)) return lost("a token not known yet, of row", row);
+        if (token == UNKNOWN && tsr_sampling_looks_back(&start->sampling))
+            return lost("a token not known yet, of row", row);
         if (keep) TSR_TRY(add_seen(t, q->slot, token));
         if (history) TSR_TRY(add_history(t, q->slot, token));
+        if (counts && q->position + i >= start->prompt_length) TSR_TRY(count(t, q->slot, token));
     }
     return TSR_OK;
 }
 
 static tsr_status go_on(tsr_slot_table *t, const tsr_step_record *r, const tsr_record_sequence *q,
-                        const int32_t *pages, const int32_t *ids)
+                        const int32_t *pages, const int32_t *ids, const tsr_logit_bias *biases)
 {
     tsr_slot *s = &t->slots[q->slot];
     if (t->last_step[q->slot] == r->number) return lost("two sequences in slot", q->slot);
     t->last_step[q->slot] = r->number;
-    if (q->start >= 0) TSR_TRY(begin(t, q, &r->starts[q->start]));
+    if (q->start >= 0) TSR_TRY(begin(t, q, &r->starts[q->start], biases));
     if (!s->used) return lost("a sequence goes on in free slot", q->slot);
     if (q->position != s->n_cached) return lost("a sequence goes on at position", q->position);
     TSR_TRY(add_pages(t, q, pages));
@@ -227,9 +256,11 @@ tsr_status tsr_slot_table_apply(tsr_slot_table *t, const tsr_step_record *r)
     expect_tokens(t, r);
     for (int32_t i = 0; i < r->n_releases; i++) TSR_TRY(release(t, r->releases[i]));
     const int32_t *pages = r->pages, *ids = r->ids;
+    const tsr_logit_bias *biases = r->biases;
     for (int32_t i = 0; i < r->n_sequences; i++) {
         const tsr_record_sequence *q = &r->sequences[i];
-        TSR_TRY(go_on(t, r, q, pages, ids));
+        TSR_TRY(go_on(t, r, q, pages, ids, biases));
+        if (q->start >= 0) biases += r->starts[q->start].n_biases;
         pages += q->n_pages;
         ids += q->n_tokens;
     }

@@ -3,12 +3,14 @@
  *
  * Changed by step records alone, through one function, so that it is the same on every rank. A page belongs
  * to one slot at most; the table checks it. Sequences with a repetition penalty keep the set of their
- * ids, those whose sampling asks for it all ids in order.
+ * ids, those with a frequency or presence penalty the counts of their new ids, those whose sampling asks for it
+ * all ids in order.
  * Local, not thread-safe. Allocates only for these, when they grow.
  */
 #ifndef TSR_RUNTIME_SLOT_TABLE_H
 #define TSR_RUNTIME_SLOT_TABLE_H
 
+#include "runtime/logit_terms.h"
 #include "runtime/step_record.h"
 
 #include <stdbool.h>
@@ -24,6 +26,9 @@ typedef struct tsr_slot {
     int32_t n_seen;
     const int32_t *history; /* [n_history] all ids of the sequence, where its sampling keeps them */
     int32_t n_history;
+    const tsr_token_count *counts; /* [n_counts] of new tokens, with a penalty that counts (logit_terms.h) */
+    int32_t n_counts;
+    const tsr_logit_bias *biases; /* [start.n_biases] */
 } tsr_slot;
 
 typedef struct tsr_slot_table tsr_slot_table;

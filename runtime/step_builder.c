@@ -20,6 +20,8 @@ struct tsr_step_builder {
     const tsr_generation_config *rules;
     tsr_banned_list banned; /* of all rows */
     int64_t *banned_from;   /* [max_rows] where those of a row begin */
+    tsr_term_list terms;    /* of all rows, */
+    int64_t *terms_from;    /* [max_rows] likewise */
 };
 
 static tsr_status make(int64_t count, size_t size, void **out)
@@ -49,6 +51,8 @@ static tsr_status make_buffers(tsr_step_builder *b)
     b->rows = p;
     TSR_TRY(make(l->max_rows, sizeof *b->banned_from, &p));
     b->banned_from = p;
+    TSR_TRY(make(l->max_rows, sizeof *b->terms_from, &p));
+    b->terms_from = p;
     TSR_TRY(make(b->n_ropes, sizeof *b->rope, &p));
     b->rope = p;
     for (int64_t i = 0; i < b->n_ropes; i++) {
@@ -106,6 +110,8 @@ void tsr_step_builder_destroy(tsr_step_builder **builder)
     tsr_free(b->rows);
     tsr_free(b->banned.ids);
     tsr_free(b->banned_from);
+    tsr_free(b->terms.items);
+    tsr_free(b->terms_from);
     tsr_free(b);
     *builder = NULL;
 }
@@ -169,12 +175,32 @@ static tsr_status apply_rules(tsr_step_builder *b, int32_t index, const tsr_slot
     return TSR_OK;
 }
 
+static tsr_status add_terms(tsr_step_builder *b, int32_t index, const tsr_slot *slot)
+{
+    tsr_sample_row *row = &b->rows[index];
+    b->terms_from[index] = b->terms.n;
+    if (row->kind != TSR_ROW_SAMPLE) return TSR_OK;
+    TSR_TRY(tsr_logit_terms_append(&b->terms, &row->sampling, slot->counts, slot->n_counts, slot->biases,
+                                   slot->start.n_biases));
+    row->n_terms = (int32_t)(b->terms.n - b->terms_from[index]);
+    return TSR_OK;
+}
+
+/* Once the lists of all rows are whole, and do not move any more. */
+static void point_to_lists(tsr_step_builder *b, int32_t n_rows)
+{
+    for (int32_t i = 0; i < n_rows; i++) {
+        if (b->rows[i].n_banned > 0) b->rows[i].banned = b->banned.ids + b->banned_from[i];
+        if (b->rows[i].n_terms > 0) b->rows[i].terms = b->terms.items + b->terms_from[i];
+    }
+}
+
 tsr_status tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *record,
                                   const tsr_slot_table *slots, const tsr_step **step,
                                   const tsr_sample_row **rows)
 {
     int32_t token = 0;
-    b->banned.n = 0;
+    b->banned.n = b->terms.n = 0;
     for (int32_t i = 0; i < record->n_sequences; i++) {
         const tsr_record_sequence *q = &record->sequences[i];
         add_sequence(b, i, q, token, tsr_slot_table_get(slots, q->slot));
@@ -186,9 +212,9 @@ tsr_status tsr_step_builder_build(tsr_step_builder *b, const tsr_step_record *re
         const tsr_slot *slot = tsr_slot_table_get(slots, record->sequences[row->sequence].slot);
         add_row(b, i, row, slot);
         TSR_TRY(apply_rules(b, i, slot));
+        TSR_TRY(add_terms(b, i, slot));
     }
-    for (int32_t i = 0; i < record->n_rows; i++)
-        if (b->rows[i].n_banned > 0) b->rows[i].banned = b->banned.ids + b->banned_from[i];
+    point_to_lists(b, record->n_rows);
     b->step.n_tokens = record->n_tokens;
     b->step.n_sequences = record->n_sequences;
     b->step.n_rows = record->n_rows;

@@ -1,7 +1,7 @@
 /* step_builder.h: from a step record and the slot table to what kernels and sampler work on.
  *
  * Rope angles of a token are those of the length that tsr_rope_length gives it, see layers/rope.h. Local, not thread-safe. All buffers are made at creation, for the largest step the limits
- * allow, but for the lists of tokens that may not be chosen: TSR_ERR_MEMORY.
+ * allow, but for the lists of tokens that may not be chosen and of what is added to logits: TSR_ERR_MEMORY.
  */
 #ifndef TSR_RUNTIME_STEP_BUILDER_H
 #define TSR_RUNTIME_STEP_BUILDER_H

@@ -1,6 +1,7 @@
 /* step_record.c: the bytes of a step record, and the checks that need no history. */
 #include "runtime/step_record.h"
 
+#include "base/checked.h"
 #include "base/memory.h"
 #include "layers/kernel.h"
 
@@ -15,10 +16,12 @@ typedef struct wire_header {
     int32_t kind;
     int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows;
     int32_t ahead; /* 0 or 1 */
+    int32_t n_biases;
+    int32_t zero;
 } wire_header;
 
 /* The arrays of a record in the order of the wire. */
-enum { SECTIONS = 6 };
+enum { SECTIONS = 7 };
 typedef struct section {
     void *data;
     int64_t size;
@@ -32,6 +35,11 @@ static int32_t most_pages(const tsr_step_limits *l)
     return (int32_t)(most < l->n_pages ? most : l->n_pages);
 }
 
+static int32_t most_biases(const tsr_step_limits *l)
+{
+    return l->max_sequences * TSR_MAX_LOGIT_BIASES; /* 20 million at most: tsr_step_limits_check */
+}
+
 static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, section out[SECTIONS])
 {
     const section all[SECTIONS] = {
@@ -41,6 +49,7 @@ static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, se
         {r->pages, sizeof *r->pages, r->n_pages, most_pages(l)},
         {r->ids, sizeof *r->ids, r->n_tokens, l->max_tokens},
         {r->rows, sizeof *r->rows, r->n_rows, l->max_rows},
+        {r->biases, sizeof *r->biases, r->n_biases, most_biases(l)},
     };
     memcpy(out, all, sizeof all);
 }
@@ -65,6 +74,8 @@ static tsr_status make_arrays(tsr_step_record *r, const tsr_step_limits *l)
     r->ids = p;
     TSR_TRY(make_array(l->max_rows, sizeof *r->rows, &p));
     r->rows = p;
+    TSR_TRY(make_array(most_biases(l), sizeof *r->biases, &p));
+    r->biases = p;
     return TSR_OK;
 }
 
@@ -92,6 +103,7 @@ void tsr_step_record_destroy(tsr_step_record **record)
     tsr_free(r->pages);
     tsr_free(r->ids);
     tsr_free(r->rows);
+    tsr_free(r->biases);
     tsr_free(r);
     *record = NULL;
 }
@@ -102,7 +114,7 @@ void tsr_step_record_clear(tsr_step_record *record, tsr_record_kind kind, int64_
     record->number = number;
     record->ahead = false;
     record->n_releases = record->n_starts = record->n_sequences = 0;
-    record->n_pages = record->n_tokens = record->n_rows = 0;
+    record->n_pages = record->n_tokens = record->n_rows = record->n_biases = 0;
 }
 
 /* ---- Bytes ---- */
@@ -129,9 +141,9 @@ int64_t tsr_step_record_encode(const tsr_step_record *record, void *buffer)
         at += bytes;
     }
     int64_t bytes = at - (char *)buffer;
-    wire_header h = {TSR_RECORD_MAGIC, TSR_RECORD_VERSION, bytes,       r->number,
-                     (int32_t)r->kind, r->n_releases,      r->n_starts, r->n_sequences,
-                     r->n_pages,       r->n_tokens,        r->n_rows,   r->ahead};
+    wire_header h = {TSR_RECORD_MAGIC, TSR_RECORD_VERSION, bytes,          r->number,  (int32_t)r->kind,
+                     r->n_releases,    r->n_starts,        r->n_sequences, r->n_pages, r->n_tokens,
+                     r->n_rows,        r->ahead,           r->n_biases,    0};
     memcpy(buffer, &h, sizeof h);
     if (bytes < TSR_RECORD_INLINE) memset(at, 0, (size_t)(TSR_RECORD_INLINE - bytes));
     return bytes;
@@ -152,6 +164,7 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     if (h.version != TSR_RECORD_VERSION) return bad("version", h.version);
     if (h.kind < 0 || h.kind >= TSR_RECORD_KIND_COUNT) return bad("kind", h.kind);
     if (h.number < 1) return bad("number", h.number);
+    if (h.zero != 0) return bad("reserved field", h.zero);
     if (h.ahead < 0 || h.ahead > 1) return bad("mark of going ahead", h.ahead);
     r->ahead = h.ahead;
     r->kind = (tsr_record_kind)h.kind;
@@ -162,6 +175,7 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     r->n_pages = h.n_pages;
     r->n_tokens = h.n_tokens;
     r->n_rows = h.n_rows;
+    r->n_biases = h.n_biases;
     section s[SECTIONS];
     list_sections(r, limits, s);
     *bytes = sizeof h;
@@ -205,8 +219,20 @@ static bool within(int64_t value, int64_t least, int64_t most)
     return value >= least && value <= most;
 }
 
+/* Of one start. */
+static tsr_status check_biases(const tsr_logit_bias *biases, int32_t n, const tsr_step_limits *l)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (!within(biases[i].id, i > 0 ? (int64_t)biases[i - 1].id + 1 : 0, l->vocabulary - 1))
+            return bad("bias of token", biases[i].id);
+        if (!tsr_logit_bias_fits(biases[i].bias)) return bad("bias out of range of token", biases[i].id);
+    }
+    return TSR_OK;
+}
+
 static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *l)
 {
+    int64_t biases = 0;
     for (int32_t i = 0; i < r->n_starts; i++) {
         const tsr_record_start *s = &r->starts[i];
         if (!within(s->prompt_length, 1, l->max_context)) return bad("prompt length", s->prompt_length);
@@ -214,11 +240,14 @@ static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *
         if (!within(s->mask_position, 0, s->prompt_length)) return bad("mask position", s->mask_position);
         if (!within(s->n_top, 0, TSR_MAX_TOP)) return bad("list length", s->n_top);
         if (!within(s->n_prompt_top, 0, TSR_MAX_TOP)) return bad("list length", s->n_prompt_top);
-        if (s->reserved != 0) return bad("reserved field", s->reserved);
         if (tsr_sampling_check(&s->sampling) != TSR_OK)
             return tsr_fail_in(TSR_ERR_INTERNAL, "bad step record");
+        if (!within(s->n_biases, 0, tsr_min(TSR_MAX_LOGIT_BIASES, r->n_biases - biases)))
+            return bad("number of biases", s->n_biases);
+        TSR_TRY(check_biases(r->biases + biases, s->n_biases, l));
+        biases += s->n_biases;
     }
-    return TSR_OK;
+    return biases == r->n_biases ? TSR_OK : bad("number of biases", r->n_biases);
 }
 
 static tsr_status check_sequences(const tsr_step_record *r, const tsr_step_limits *l)

@@ -64,8 +64,8 @@ run_leg() {
     SECONDS=0
     if scripts/build.sh --tests "$preset" >"$log" 2>&1; then
         local built=$SECONDS
-        # One more than there are cores: jobs of several ranks mostly wait for one another to start.
-        ctest --preset "$preset" --parallel "$((cores + 1))" --output-junit "$report" "${ctest_options[@]}" </dev/null
+        # Twice as many as there are cores: jobs of several ranks mostly wait for one another to start.
+        ctest --preset "$preset" --parallel "$((2 * cores))" --output-junit "$report" "${ctest_options[@]}" </dev/null
         status=$?
         if ! count "$report" || [ $status != 0 ] && [ "$fail" = 0 ]; then
             say "==> $name: ctest ended with $status and no failed test to show for it"

@@ -156,7 +156,7 @@ static inline double reference_log_sum(const float *l, int32_t n)
     return max + log(sum);
 }
 
-/* The finite logits after the penalty, best first. */
+/* The finite logits after penalty and terms, best first. */
 static inline int32_t penalised_entries(const float *l, int32_t n, const tsr_sample_row *row, entry *out)
 {
     double p = row->sampling.repetition_penalty;
@@ -165,6 +165,10 @@ static inline int32_t penalised_entries(const float *l, int32_t n, const tsr_sam
     for (int32_t i = 0; i < row->n_seen; i++) {
         double *x = &out[row->seen[i]].logit;
         *x = (double)(float)(*x > 0 ? *x / p : *x * p);
+    }
+    for (int32_t i = 0; i < row->n_terms; i++) {
+        double *x = &out[row->terms[i].id].logit;
+        *x = (double)(float)(*x + row->terms[i].bias);
     }
     for (int32_t i = 0; i < n; i++)
         if (out[i].logit > -INFINITY) out[m++] = out[i];

@@ -24,7 +24,7 @@
 
 #include <cmocka.h>
 
-enum { PAGE = TSR_PAGE_TOKENS, MOST_REQUESTS = 64, MOST_TOP = 3 };
+enum { PAGE = TSR_PAGE_TOKENS, MOST_REQUESTS = 64, MOST_TOP = 3, MOST_IDS = 100 };
 
 /* ---- The model ---- */
 
@@ -56,6 +56,14 @@ static inline digest digest_sampling(digest d, const tsr_sampling *s, int64_t dr
 static inline uint64_t mix_id(int32_t id)
 {
     return tsr_mix64((uint64_t)id + 99);
+}
+
+/* Of what is added to the logit of an id. */
+static inline uint64_t mix_term(int32_t id, float term)
+{
+    uint32_t bits;
+    memcpy(&bits, &term, sizeof bits);
+    return tsr_mix64(mix_id(id) + bits);
 }
 
 static inline void fake_top(digest d, int32_t n, int32_t vocabulary, tsr_token_logprob *out)
@@ -111,6 +119,7 @@ static inline digest row_digest(const rank *r, const tsr_step *step, int32_t tok
     if (row->kind != TSR_ROW_SAMPLE) return d;
     uint64_t seen = 0;
     for (int32_t i = 0; i < row->n_seen; i++) seen += mix_id(row->seen[i]);
+    for (int32_t i = 0; i < row->n_terms; i++) seen += mix_term(row->terms[i].id, row->terms[i].bias);
     return digest_add(digest_sampling(d, &row->sampling, row->draw), seen);
 }
 
@@ -157,11 +166,33 @@ static inline bool among(const int32_t *ids, int32_t n, int32_t id)
     return false;
 }
 
-static inline digest history_digest(const tsr_request_spec *spec, const expected *e)
+/* Of all ids that have a bias or stand among the new tokens. Numbers are such that no sum is rounded. */
+static inline uint64_t terms_digest(const tsr_request_spec *spec, const expected *e, int32_t vocabulary)
+{
+    uint64_t sum = 0;
+    int count[MOST_IDS] = {0};
+    float term[MOST_IDS] = {0};
+    bool named[MOST_IDS] = {false};
+    assert_true(vocabulary <= MOST_IDS);
+    for (int32_t i = 0; i < spec->n_biases; i++) {
+        term[spec->biases[i].id] = spec->biases[i].bias;
+        named[spec->biases[i].id] = true;
+    }
+    for (int32_t i = 0; i < e->n && tsr_sampling_counts(&spec->sampling); i++) count[e->ids[i]]++;
+    for (int32_t id = 0; id < vocabulary; id++) {
+        if (count[id] > 0)
+            term[id] -= spec->sampling.presence_penalty + spec->sampling.frequency_penalty * (float)count[id];
+        if (count[id] > 0 || named[id]) sum += mix_term(id, term[id]);
+    }
+    return sum;
+}
+
+static inline digest history_digest(const tsr_request_spec *spec, const expected *e, int32_t vocabulary)
 {
     digest d = {0};
     uint64_t seen = 0;
     int32_t all[1024], n = spec->n_prompt + e->n;
+    seen += terms_digest(spec, e, vocabulary);
     for (int32_t i = 0; i < n; i++) {
         all[i] = i < spec->n_prompt ? spec->prompt[i] : e->ids[i - spec->n_prompt];
         d = digest_add(d, (uint64_t)all[i]);
@@ -178,7 +209,7 @@ static inline void expect_alone(const tsr_request_spec *spec, int32_t vocabulary
             e->finish = TSR_FINISH_LENGTH;
             return;
         }
-        digest d = history_digest(spec, e);
+        digest d = history_digest(spec, e, vocabulary);
         int32_t id = digest_id(d, vocabulary);
         e->logprobs[e->n] = digest_logprob(d, id);
         e->digests[e->n] = d;
@@ -298,6 +329,11 @@ static inline tsr_request *random_request(simulation *s, int number)
     spec.n_top = between(rng, 0, MOST_TOP);
     spec.sampling.seed = tsr_rng_next(rng);
     spec.sampling.repetition_penalty = between(rng, 0, 2) ? 1 : 1.5f;
+    spec.sampling.frequency_penalty = between(rng, 0, 4) ? 0 : 0.25f;
+    spec.sampling.presence_penalty = between(rng, 0, 4) ? 0 : -0.5f;
+    const tsr_logit_bias biases[2] = {{ids[0], -3}, {ids[1], 100}};
+    spec.biases = biases;
+    spec.n_biases = between(rng, 0, 1) * between(rng, 1, 1 + (ids[0] != ids[1]));
     tsr_request *r;
     assert_int_equal(tsr_request_create(&spec, &s->limits, &r), TSR_OK);
     r->user = (void *)(intptr_t)number;

@@ -33,6 +33,17 @@ static int32_t random_seen(tsr_rng *rng, int32_t vocabulary, int32_t *out)
     return n;
 }
 
+/* Of one id in eight; a few that outdo all logits. */
+static int32_t random_terms(tsr_rng *rng, int32_t vocabulary, tsr_logit_bias *out)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < vocabulary; i++) {
+        uint64_t kind = tsr_rng_below(rng, 800);
+        if (kind < 100) out[n++] = (tsr_logit_bias){i, kind ? 2 * normal(rng) : 100};
+    }
+    return n;
+}
+
 static tsr_sample_row random_row(tsr_rng *rng, int32_t vocabulary, const int32_t *seen, int32_t n_seen)
 {
     static const float top[] = {0, 0, 0, 1, 5, 100, 1000};
@@ -104,8 +115,10 @@ static bool check_answer(const answer *a, const tsr_sample_row *row, const kept_
     bool wanted = row->kind == TSR_ROW_SCORE || (row->kind == TSR_ROW_SAMPLE && row->sampling.logprobs);
     /* the raw logit is found again from the penalised one, but for a rounding */
     bool penalised = row->kind == TSR_ROW_SAMPLE && row->sampling.repetition_penalty != 1;
-    check_logprob(a->r.logprob, k->result.logprob, wanted,
-                  penalised ? 1.2e-7 * fabs(a->r.logprob + a->r.log_sum) : 0);
+    double slack = penalised ? 1.2e-7 * fabs(a->r.logprob + a->r.log_sum) : 0;
+    if (row->kind == TSR_ROW_SAMPLE && row->n_terms > 0)
+        slack += 2e-7 * (fabs(a->r.logprob + a->r.log_sum) + 100);
+    check_logprob(a->r.logprob, k->result.logprob, wanted, slack);
     return false;
 }
 
@@ -124,12 +137,15 @@ static void one_case(tsr_rng *rng, int32_t vocabulary, int32_t n_rows, int *comp
     static answer answers[MOST_ROWS];
     float *logits = malloc((size_t)n_rows * (size_t)vocabulary * sizeof *logits);
     int32_t *seen = malloc((size_t)vocabulary * sizeof *seen);
+    tsr_logit_bias *terms = malloc((size_t)vocabulary * sizeof *terms);
     tsr_sample_row rows[MOST_ROWS];
-    int32_t n_seen = random_seen(rng, vocabulary, seen);
+    int32_t n_seen = random_seen(rng, vocabulary, seen), n_terms = random_terms(rng, vocabulary, terms);
     for (int32_t i = 0; i < n_rows; i++) {
         float *l = logits + (int64_t)i * vocabulary;
         fill_logits(rng, (shape)tsr_rng_below(rng, SHAPES), l, vocabulary);
         rows[i] = random_row(rng, vocabulary, seen, n_seen);
+        rows[i].terms = terms;
+        rows[i].n_terms = tsr_rng_below(rng, 2) ? n_terms : 0;
         find_answer(l, vocabulary, &rows[i], &answers[i]);
     }
     for (int c = 0; c < 5; c++) {
@@ -143,6 +159,7 @@ static void one_case(tsr_rng *rng, int32_t vocabulary, int32_t n_rows, int *comp
     }
     free(logits);
     free(seen);
+    free(terms);
 }
 
 static void shards_agree_with_reference(void **state)
@@ -242,13 +259,16 @@ static void bad_rows_fail_alone(void **state)
     free(k);
 }
 
-/* A repetition penalty must not push large logits out of the range of floats. */
+/* Neither penalties nor biases may push large logits out of the range of floats. */
 static void penalty_keeps_finite(void **state)
 {
     (void)state;
     const float logits[4] = {3e38f, -3e38f, 1, 0};
     const int32_t cut[] = {0, 2, 4}, seen[] = {0, 1, 2, 3};
+    const tsr_logit_bias terms[] = {{0, 100}, {1, -100}, {3, 100}};
     tsr_sample_row row = {.sampling = TSR_SAMPLING_GREEDY, .seen = seen, .n_seen = 4};
+    row.terms = terms;
+    row.n_terms = 3;
     row.sampling.repetition_penalty = 0.01f;
     kept_result *k = run_sharded(2, 1, cut, logits, &row, 1, NULL);
     assert_false(k->result.failed);
@@ -258,6 +278,30 @@ static void penalty_keeps_finite(void **state)
     k = run_sharded(2, 1, cut, logits, &row, 1, NULL);
     assert_false(k->result.failed);
     assert_int_equal(k->result.id, 0);
+    free(k);
+}
+
+/* What has probability 0 keeps it, whatever is added; what is banned too. Reported is what the model said. */
+static void terms_raise_and_lower_but_do_not_revive(void **state)
+{
+    (void)state;
+    const float logits[5] = {1, 2, -INFINITY, 0, 3};
+    const int32_t cut[] = {0, 1, 3, 5}, banned[] = {3};
+    const tsr_logit_bias terms[] = {{0, 1.5f}, {2, 100}, {3, 100}, {4, -2}};
+    tsr_sample_row row = {.sampling = TSR_SAMPLING_GREEDY, .n_top = 1};
+    row.sampling.logprobs = 1;
+    row.terms = terms;
+    row.n_terms = 4;
+    row.banned = banned;
+    row.n_banned = 1;
+    kept_result *k = run_sharded(3, 1, cut, logits, &row, 1, NULL);
+    assert_int_equal(k->result.id, 0);
+    assert_int_equal(k->top[0].id, 4);
+    assert_true(fabs(k->result.logprob - (1 - reference_log_sum(logits, 5))) < 1e-6);
+    free(k);
+    row.n_banned = 0;
+    k = run_sharded(3, 1, cut, logits, &row, 1, NULL);
+    assert_int_equal(k->result.id, 3);
     free(k);
 }
 
@@ -309,6 +353,10 @@ static void sampling_is_checked(void **state)
     REFUSED(min_p, NAN);
     REFUSED(repetition_penalty, 0);
     REFUSED(repetition_penalty, NAN);
+    REFUSED(frequency_penalty, 2.1f);
+    REFUSED(frequency_penalty, NAN);
+    REFUSED(presence_penalty, -2.1f);
+    REFUSED(presence_penalty, INFINITY);
     REFUSED(top_k, -1);
     REFUSED(logprobs, 2);
 }
@@ -369,11 +417,16 @@ static void memory_may_run_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shards_agree_with_reference), cmocka_unit_test(threads_agree_with_reference),
-        cmocka_unit_test(most_rows_need_one_gather),   cmocka_unit_test(bad_rows_fail_alone),
-        cmocka_unit_test(penalty_keeps_finite),        cmocka_unit_test(equal_logits_go_to_the_lowest_id),
-        cmocka_unit_test(sampling_is_checked),         cmocka_unit_test(bad_rows_are_refused),
+        cmocka_unit_test(shards_agree_with_reference),
+        cmocka_unit_test(threads_agree_with_reference),
+        cmocka_unit_test(most_rows_need_one_gather),
+        cmocka_unit_test(bad_rows_fail_alone),
+        cmocka_unit_test(penalty_keeps_finite),
+        cmocka_unit_test(equal_logits_go_to_the_lowest_id),
+        cmocka_unit_test(sampling_is_checked),
+        cmocka_unit_test(bad_rows_are_refused),
         cmocka_unit_test(memory_may_run_out),
+        cmocka_unit_test(terms_raise_and_lower_but_do_not_revive),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
 }

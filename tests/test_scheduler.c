@@ -418,6 +418,8 @@ static tsr_status create_everything(void)
     spec.n_prompt = 3;
     spec.prompt_logprobs = true;
     spec.sampling.repetition_penalty = 2;
+    spec.biases = &(tsr_logit_bias){1, 5};
+    spec.n_biases = 1;
     tsr_status status;
     TSR_TRY_OUT(tsr_scheduler_create(&small, &scheduler));
     TSR_TRY_OUT(tsr_step_record_create(&small, &record));

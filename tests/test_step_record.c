@@ -6,6 +6,7 @@
 #include "runtime/scheduler.h"
 #include "runtime/step_builder.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,6 +45,10 @@ static tsr_request *make_request(tsr_rng *rng)
     spec.n_top = (int32_t)tsr_rng_below(rng, 5);
     spec.sampling.seed = tsr_rng_next(rng);
     if (tsr_rng_below(rng, 2)) spec.sampling.repetition_penalty = 1.2f;
+    if (tsr_rng_below(rng, 2)) spec.sampling.presence_penalty = -0.5f;
+    const tsr_logit_bias biases[3] = {{99, -100}, {0, 100}, {(int32_t)tsr_rng_below(rng, 98) + 1, 0.5f}};
+    spec.biases = biases;
+    spec.n_biases = (int32_t)tsr_rng_below(rng, 4);
     assert_int_equal(tsr_request_create(&spec, &limits, &r), TSR_OK);
     return r;
 }
@@ -125,7 +130,7 @@ static void records_survive_the_journey(void **state)
     follower f;
     follower_create(&f, &s, 0);
     void *again = malloc((size_t)tsr_step_record_max_bytes(&limits));
-    bool starts = false, releases = false;
+    bool starts = false, releases = false, biases = false;
     for (int i = 0; i < s.n; i++) {
         int64_t peeked;
         assert_int_equal(tsr_step_record_peek(s.bytes[i], &limits, &peeked), TSR_OK);
@@ -136,16 +141,17 @@ static void records_survive_the_journey(void **state)
         assert_memory_equal(again, s.bytes[i],
                             (size_t)(s.size[i] > TSR_RECORD_INLINE ? s.size[i] : TSR_RECORD_INLINE));
         starts |= f.record->n_starts > 0;
+        biases |= f.record->n_biases > 0;
         releases |= f.record->n_releases > 0;
     }
     assert_int_equal(f.record->kind, TSR_RECORD_SHUTDOWN);
-    assert_true(starts && releases && s.n > 10);
+    assert_true(starts && releases && biases && s.n > 10);
     free(again);
     follower_destroy(&f);
     free_series(&s);
 }
 
-/* The largest record that limits allow is longer than what always travels, and fits its bound exactly. */
+/* The largest record that limits allow is longer than what always travels, and fits its bound. */
 static void large_records_exceed_the_inline_part(void **state)
 {
     (void)state;
@@ -216,6 +222,11 @@ static bool swallow(follower *f, const char *bytes, int64_t size)
     for (int32_t i = 0; i < step->n_rows; i++) {
         assert_in_range(step->rows[i], 0, step->n_tokens - 1);
         for (int32_t j = 0; j < rows[i].n_seen; j++) sum += rows[i].seen[j];
+        for (int32_t j = 0; j < rows[i].n_terms; j++) {
+            assert_in_range(rows[i].terms[j].id, j > 0 ? rows[i].terms[j - 1].id + 1 : 0,
+                            limits.vocabulary - 1);
+            assert_true(isfinite(rows[i].terms[j].bias));
+        }
     }
     return sum >= 0;
 }

@@ -4,11 +4,11 @@
 #SBATCH --job-name=tessera
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=8
-#SBATCH --gpus-per-task=1
+#SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=8
 #SBATCH --time=12:00:00
 set -euo pipefail
 model=${1:?usage: sbatch slurm_nodes.sh MODEL}
 echo "http://$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):8080"
 if [ -r "$HOME/.tessera-key" ]; then OPTION_API_KEY=$(<"$HOME/.tessera-key") && export OPTION_API_KEY; fi
-exec srun --mpi=pmix --kill-on-bad-exit=1 tessera serve --model "$model" --host 0.0.0.0 --port 8080
+exec srun --mpi=pmix --gpu-bind=none --kill-on-bad-exit=1 tessera serve --model "$model" --host 0.0.0.0 --port 8080

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# A server that may be preempted: 120 s before its end it gets SIGUSR1 and drains; then the job is queued again.
+# A server that may be preempted: 120 s before its end it gets SIGUSR1 and drains; then the job is queued again. (Before
+# its time limit always; before a preemption where Slurm has PreemptParameters=send_user_signal.)
 # Submit with: sbatch slurm_preemptible.sh /path/to/model
 #SBATCH --job-name=tessera
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8
-#SBATCH --gpus-per-task=1
+#SBATCH --gpus-per-node=8
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=USR1@120
@@ -15,8 +16,8 @@ if [ -r "$HOME/.tessera-key" ]; then OPTION_API_KEY=$(<"$HOME/.tessera-key") && 
 
 # The signal goes to every rank; rank 0 acts on it. A cache makes the next start faster.
 cache=${SCRATCH:-$HOME}/tessera-cache
-mkdir -p -m 700 "$cache"
-if srun --mpi=pmix --kill-on-bad-exit=1 tessera serve --model "$model" --host 0.0.0.0 --port 8080 \
-    --drain-timeout 90 --cache "$cache"; then
+(umask 077 && mkdir -p "$cache")
+if srun --mpi=pmix --gpu-bind=none --kill-on-bad-exit=1 tessera serve --model "$model" --host 0.0.0.0 \
+    --port 8080 --drain-timeout 90 --cache "$cache"; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -37,7 +37,12 @@ static const char head[] =
     "Server keys may\n"
     "stand without `option.`. A relative `model_id` is relative to the file's folder if that has it; a file "
     "that names no\n"
-    "model and is given by `--config` stands for the model in its own folder.\n\n"
+    "model and is given by `--config` stands for the model in its own folder. A folder without a config.json "
+    "stands for the\n"
+    "model that its serving.properties names, whoever named the folder: `HF_MODEL_ID=/opt/ml/model` with "
+    "`option.model_id` in\n"
+    "/opt/ml/model/serving.properties. `SERVING_LOAD_MODELS=NAME::MPI=FOLDER` names a model and what it is "
+    "served as.\n\n"
     "    engine=MPI\n"
     "    option.model_id=/models/llama-2-7b\n"
     "    option.tensor_parallel_degree=2\n"
@@ -52,10 +57,13 @@ static const char head[] =
     "among the revisions there. Nothing that comes with a model is executed, whatever `trust_remote_code` "
     "says.\n\n"
     "What LMI does otherwise: its file overrides its environment; names it does not know are ignored; "
-    "`max_tokens` is 1024 where\n"
-    "nobody says (here the model's own length), `max_rolling_batch_size` 32 (64), `predict_timeout` 120 "
-    "(60), `max_request_size`\n"
-    "64 MiB (2), and CUDA graphs are off (on). `dtype` is the checkpoint's in both, whatever LMI's documents "
+    "rolling "
+    "batches are\n"
+    "off where nobody asks for them (here a `batch_size` above 1 switches them off); `max_tokens` is 1024 "
+    "where nobody says\n"
+    "(here the model's own length), `max_rolling_batch_size` 32 (64), `predict_timeout` 120 (60), "
+    "`max_request_size` 64 MiB\n"
+    "(2), and CUDA graphs are off (on). `dtype` is the checkpoint's in both, whatever LMI's documents "
     "say.\n\n"
     "[serving.md](serving.md) says what `tessera serve` makes of its options.\n\n"
     "## Options\n\n"
@@ -85,8 +93,10 @@ static tsr_status put_known_key(const tsr_known_key *key, tsr_text *out)
 {
     TSR_TRY(tsr_text_format(out, "| `%s` | ", key->key));
     if (!key->accepted) TSR_TRY(tsr_text_puts(out, "no"));
-    if (key->accepted && !key->words[0]) TSR_TRY(tsr_text_puts(out, "any value"));
-    for (const char *at = key->words; *at;) {
+    bool truth = strcmp(key->words, TSR_KEY_TRUTH) == 0, number = strcmp(key->words, TSR_KEY_NUMBER) == 0;
+    if (truth) TSR_TRY(tsr_text_puts(out, "true or false"));
+    if (number) TSR_TRY(tsr_text_puts(out, TSR_KEY_NUMBER));
+    for (const char *at = truth || number ? "" : key->words; *at;) {
         int n = (int)strcspn(at, "|");
         TSR_TRY(tsr_text_format(out, "%s`%.*s`", at == key->words ? "" : ", ", n, at));
         at += n + (at[n] == '|');

@@ -13,6 +13,8 @@ bool tsr_formatter_from_name(const char *name, tsr_formatter *out)
                                         [TSR_FORMATTER_JSONLINES] = "jsonlines",
                                         [TSR_FORMATTER_SSE] = "sse",
                                         [TSR_FORMATTER_NONE] = "none"};
+    if (strcmp(name, "json_chat") == 0) name = "json";
+    if (strcmp(name, "jsonlines_chat") == 0) name = "jsonlines";
     for (int i = 1; i <= TSR_FORMATTER_NONE; i++)
         if (strcmp(name, names[i]) == 0) {
             *out = (tsr_formatter)i;
@@ -52,6 +54,7 @@ static void set_defaults(tsr_api api, tsr_api_call *call)
                            .truncate = -1,
                            .logprobs = -1,
                            .top_logprobs = -1,
+                           .top_labels = -1,
                            .temperature = -1,
                            .top_p = -1,
                            .min_p = -1,
@@ -68,6 +71,15 @@ static void settle_invocation(tsr_api_call *call)
     if (call->repetition_penalty < 0) call->repetition_penalty = 1;
     if (call->max_tokens < 0) call->max_tokens = 30;
     call->logprobs = 0;
+}
+
+/* A label that stands for "nothing" is left out, unless the request says which are. */
+static tsr_status settle_texts(tsr_api_call *call, tsr_refusal *why)
+{
+    call->max_tokens = 0;
+    if (call->n_prompts == 0) return tsr_refuse(why, 400, "inputs", "inputs is missing");
+    if (call->ignored_stated || call->api != TSR_API_ENTITIES) return TSR_OK;
+    return tsr_call_copy("O", 1, &call->ignored[call->n_ignored++], why);
 }
 
 static tsr_status settle_chat(tsr_api_call *call, tsr_refusal *why)
@@ -91,6 +103,7 @@ static tsr_status settle_prompts(tsr_api_call *call, tsr_refusal *why)
 
 static tsr_status settle(tsr_api_call *call, tsr_refusal *why)
 {
+    if (call->api & TSR_API_CLASSIFIES) return settle_texts(call, why);
     TSR_TRY(call->api == TSR_API_CHAT ? settle_chat(call, why) : settle_prompts(call, why));
     if (call->include_usage && !call->stream)
         return tsr_refuse(why, 400, "stream_options", "stream_options is for streams: stream is not true");
@@ -114,6 +127,7 @@ tsr_status tsr_call_parse(tsr_api api, const char *body, int64_t n, tsr_api_call
 {
     json_error_t e;
     *out = (tsr_api_call){0};
+    if (n == 0) return tsr_refuse(why, 400, NULL, "the body is empty");
     if (too_deep(body, n))
         return tsr_refuse(why, 400, NULL, "the body nests deeper than %d levels", TSR_CALL_DEPTH);
     json_t *root = json_loadb(body, (size_t)n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
@@ -127,23 +141,35 @@ tsr_status tsr_call_parse(tsr_api api, const char *body, int64_t n, tsr_api_call
     return s;
 }
 
-tsr_status tsr_call_from_text(const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why)
+static tsr_status finish(tsr_status s, tsr_api_call *out, tsr_refusal *why)
 {
-    set_defaults(TSR_API_INVOCATIONS, out);
     out->listed = true;
-    out->n_prompts = 1;
-    out->prompts[0].length = n;
-    tsr_status s = tsr_call_copy(body, (size_t)n, &out->prompts[0].text, why);
     if (s == TSR_OK) s = settle(out, why);
     if (s != TSR_OK) tsr_call_free(out);
     return s;
+}
+
+tsr_status tsr_call_from_text(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why)
+{
+    set_defaults(api, out);
+    out->n_prompts = 1;
+    out->prompts[0].length = n;
+    return finish(tsr_call_copy(body, (size_t)n, &out->prompts[0].text, why), out, why);
+}
+
+tsr_status tsr_call_from_csv(tsr_api api, const char *body, int64_t n, tsr_api_call *out, tsr_refusal *why)
+{
+    set_defaults(api, out);
+    return finish(tsr_call_read_csv(body, n, out, why), out, why);
 }
 
 void tsr_call_free(tsr_api_call *call)
 {
     for (int64_t i = 0; i < call->n_prompts; i++) tsr_prompt_free(&call->prompts[i]);
     for (int64_t i = 0; i < call->n_stop; i++) tsr_free(call->stop[i]);
+    for (int64_t i = 0; i < call->n_ignored; i++) tsr_free(call->ignored[i]);
     tsr_free(call->model);
+    tsr_free(call->logit_bias);
     json_decref(call->conversation);
     free(call->conversation_text);
     *call = (tsr_api_call){0};

@@ -2,6 +2,7 @@
 #include "launch/serve/call_table.h"
 
 #include "base/json.h"
+#include "base/memory.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -71,6 +72,7 @@ static tsr_status read_neutral(const tsr_call_row *row, const json_t *value, tsr
 {
     (void)call;
     if (json_is_number(value) && json_number_value(value) == row->low) return TSR_OK;
+    if (json_is_false(value)) return TSR_OK;
     if (json_is_string(value) && json_string_length(value) == 0) return TSR_OK;
     if (json_is_array(value) && json_array_size(value) == 0) return TSR_OK;
     if (json_is_object(value) && json_object_size(value) == 0) return TSR_OK;
@@ -157,6 +159,58 @@ static tsr_status read_stop(const tsr_call_row *row, const json_t *value, tsr_ap
     return TSR_OK;
 }
 
+/* The token that a name in an object stands for: its id in decimal, as it is written usually; -1: none. */
+static int64_t id_of_name(const char *name)
+{
+    int64_t id = 0;
+    if (name[0] == '\0' || (name[0] == '0' && name[1] != '\0')) return -1;
+    for (const char *c = name; *c; c++) {
+        if (*c < '0' || *c > '9') return -1;
+        id = id * 10 + (*c - '0');
+        if (id > INT32_MAX) return -1;
+    }
+    return id;
+}
+
+static tsr_status add_bias(const tsr_call_row *row, const char *name, const json_t *value, tsr_api_call *call,
+                           tsr_refusal *why)
+{
+    int64_t id = id_of_name(name);
+    double bias = json_number_value(value);
+    if (id < 0)
+        return tsr_refuse(why, 400, row->name, "%s takes token ids as names, found \"%.40s\"", row->name,
+                          name);
+    if (!json_is_number(value))
+        return tsr_refuse(why, 400, row->name, "%s of token %s must be a number, found %s", row->name, name,
+                          tsr_json_type_name(value));
+    if (!(bias >= row->low && bias <= row->high))
+        return tsr_refuse(why, 400, row->name, "%s of token %s must lie in %g..%g, found %g", row->name, name,
+                          row->low, row->high, bias);
+    call->logit_bias[call->n_logit_bias++] = (tsr_logit_bias){(int32_t)id, (float)bias};
+    return TSR_OK;
+}
+
+/* {"5": 1.5, ..}. Names differ, and each id has one name: so the ids differ. */
+static tsr_status read_logit_bias(const tsr_call_row *row, const json_t *value, tsr_api_call *call,
+                                  tsr_refusal *why)
+{
+    const char *key;
+    json_t *member;
+    void *p;
+    if (!json_is_object(value)) return wrong_type(row, value, "an object", why);
+    size_t n = json_object_size(value);
+    if (n > TSR_MAX_LOGIT_BIASES)
+        return tsr_refuse(why, 400, row->name, "%s names more than %d tokens: %zu", row->name,
+                          TSR_MAX_LOGIT_BIASES, n);
+    tsr_status s = tsr_calloc((int64_t)n, sizeof *call->logit_bias, "biases", &p);
+    if (s != TSR_OK) return tsr_refuse_for(why, s);
+    tsr_free(call->logit_bias);
+    call->logit_bias = p;
+    call->n_logit_bias = 0;
+    json_object_foreach((json_t *)value, key, member) TSR_TRY(add_bias(row, key, member, call, why));
+    return TSR_OK;
+}
+
 static tsr_status read_formatter(const tsr_call_row *row, const json_t *value, tsr_api_call *call,
                                  tsr_refusal *why)
 {
@@ -197,12 +251,19 @@ static tsr_status read_response_format(const tsr_call_row *row, const json_t *va
 #define read_STREAM_OPTIONS     read_stream_options
 #define read_BEST_OF            read_best_of
 #define read_STOP               read_stop
+#define read_LOGIT_BIAS         read_logit_bias
 #define read_FORMATTER          read_formatter
 #define read_PARAMETERS         read_parameters
 #define read_MESSAGES           tsr_call_read_messages
 #define read_TEMPLATE_VARIABLES tsr_call_read_template_variables
 #define read_RESPONSE_FORMAT    read_response_format
 #define read_PROMPT             tsr_call_read_prompt
+#define read_TEXTS              tsr_call_read_texts
+#define read_TOP_LABELS         tsr_call_read_top_labels
+#define read_SCORES             tsr_call_read_scores
+#define read_AGGREGATION        tsr_call_read_aggregation
+#define read_IGNORED            tsr_call_read_ignored
+#define read_JSON_ALONE         tsr_call_read_json_alone
 
 static const tsr_call_row rows[] = {
 #define CALL_ROW(APIS, NAME, KIND, FIELD, LOW, HIGH)                                                         \
@@ -235,7 +296,8 @@ tsr_status tsr_call_read_object(const json_t *object, const char *skip, tsr_api_
     {
         const tsr_call_row *row = lists(skip, key) ? NULL : find_row(call->api, key);
         if (!row) return tsr_refuse(why, 400, key, "unknown parameter \"%.60s\"", key);
-        if (!json_is_null(value)) TSR_TRY(row->read(row, value, call, why));
+        /* All labels are what null asks for. */
+        if (!json_is_null(value) || row->read == read_TOP_LABELS) TSR_TRY(row->read(row, value, call, why));
     }
     return TSR_OK;
 }

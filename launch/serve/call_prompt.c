@@ -33,8 +33,8 @@ static tsr_status new_prompt(const tsr_call_row *row, tsr_api_call *call, tsr_re
     return TSR_OK;
 }
 
-static tsr_status read_text(const tsr_call_row *row, const json_t *value, tsr_api_call *call,
-                            tsr_refusal *why)
+tsr_status tsr_call_add_text(const tsr_call_row *row, const json_t *value, tsr_api_call *call,
+                             tsr_refusal *why)
 {
     tsr_prompt *prompt = NULL;
     TSR_TRY(new_prompt(row, call, why, &prompt));
@@ -64,7 +64,7 @@ static tsr_status read_ids(const tsr_call_row *row, const json_t *list, tsr_api_
 tsr_status tsr_call_read_prompt(const tsr_call_row *row, const json_t *value, tsr_api_call *call,
                                 tsr_refusal *why)
 {
-    if (json_is_string(value)) return read_text(row, value, call, why);
+    if (json_is_string(value)) return tsr_call_add_text(row, value, call, why);
     if (!json_is_array(value))
         return tsr_refuse(why, 400, row->name,
                           "%s must be a string, a list of strings or token ids, found %s", row->name,
@@ -77,7 +77,8 @@ tsr_status tsr_call_read_prompt(const tsr_call_row *row, const json_t *value, ts
         if (!json_is_string(item) && !json_is_array(item))
             return tsr_refuse(why, 400, row->name, "%s must list strings or lists of token ids, found %s",
                               row->name, tsr_json_type_name(item));
-        TSR_TRY(json_is_string(item) ? read_text(row, item, call, why) : read_ids(row, item, call, why));
+        TSR_TRY(json_is_string(item) ? tsr_call_add_text(row, item, call, why)
+                                     : read_ids(row, item, call, why));
     }
     return TSR_OK;
 }

@@ -32,6 +32,7 @@ static void free_job(tsr_job *job)
     tsr_free(job->alternatives);
     tsr_free(job->prompt_logprobs);
     tsr_free(job->prompt_alternatives);
+    tsr_free(job->label_values);
     tsr_text_free(&job->text);
     tsr_text_free(&job->piece);
     tsr_detokenizer_destroy(&job->detokenizer);
@@ -127,6 +128,19 @@ static tsr_status add_tokens(tsr_job *job, const tsr_result *r)
     return TSR_OK;
 }
 
+static tsr_status copy_label_values(tsr_job *job, const tsr_result *r)
+{
+    void *p;
+    const tsr_api_call *call = &job->exchange->call;
+    bool scores = call->api == TSR_API_LABELS && call->scores == TSR_SCORES_OF_MODEL;
+    int64_t values = r->n_label_rows * job->exchange->info->n_labels;
+    if (values == 0 || job->label_values) return TSR_OK;
+    TSR_TRY(tsr_alloc(values * (int64_t)sizeof(float), "scores of a text", &p));
+    job->label_values = memcpy(p, scores ? r->scores : r->logits, (size_t)values * sizeof(float));
+    job->n_rows = r->n_label_rows;
+    return TSR_OK;
+}
+
 tsr_status tsr_job_update(tsr_job *job, const tsr_result *r, bool *news)
 {
     int64_t shown = r->text ? (int64_t)(r->finish == TSR_FINISH_NONE ? r->text_shown : r->text_length) : 0;
@@ -135,6 +149,7 @@ tsr_status tsr_job_update(tsr_job *job, const tsr_result *r, bool *news)
     if (shown > job->text.length)
         TSR_TRY(tsr_text_append(&job->text, r->text + job->text.length, shown - job->text.length));
     if (r->finish != TSR_FINISH_NONE) TSR_TRY(copy_prompt_scores(job, r));
+    if (r->finish != TSR_FINISH_NONE) TSR_TRY(copy_label_values(job, r));
     job->finish = r->finish;
     return TSR_OK;
 }

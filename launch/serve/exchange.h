@@ -49,6 +49,9 @@ typedef struct tsr_job {
     float *prompt_logprobs;                 /* [prompt.count] with echo and logprobs, once it is done */
     tsr_token_logprob *prompt_alternatives; /* [prompt.count][call.logprobs] */
     tsr_text text;
+    float *label_values; /* [n_rows][labels] of a text that is classified, once it is done: its scores by the
+                            model's own rule, or its logits where the request asks for others, or of tokens */
+    int64_t n_rows;
     tsr_finish finish;
     /* The HTTP thread's, of what has been sent: */
     int64_t tokens_sent, text_sent;
@@ -67,9 +70,10 @@ typedef struct tsr_exchange {
     const char *route;              /* "/v1/completions" */
     const char *model;              /* by the name it is served under */
     const tsr_tokenizer *tokenizer; /* the engine's */
+    const tsr_engine_info *info;    /* the engine's */
     int64_t created;                /* seconds since 1970 */
     double began;                   /* tsr_now's clock */
-    bool plain;                     /* the body is text, not JSON */
+    bool plain, csv;                /* the body is text, or a table, not JSON */
     bool events;                    /* the client wants server-sent events */
     bool too_large, crowded;        /* the body, or all bodies together: what came was dropped */
     int64_t body_bytes;             /* counted in the server's sum of bodies */

@@ -241,16 +241,28 @@ static bool is_type(const char *content_type, const char *name)
     return strncasecmp(content_type, name, n) == 0 && (!content_type[n] || strchr("; \t", content_type[n]));
 }
 
+/* LMI's clients may say which model they mean beside the body. */
+static tsr_status check_model_name(visit *v, tsr_refusal *why)
+{
+    const char *name =
+        MHD_lookup_connection_value(v->exchange->connection, MHD_GET_ARGUMENT_KIND, "model_name");
+    if (!name) name = header(v, "model_name");
+    return name ? tsr_admit_model(v->server, name, why) : TSR_OK;
+}
+
 static tsr_status check_body(visit *v, tsr_refusal *why)
 {
     const char *type = header(v, "Content-Type"), *length = header(v, "Content-Length"),
                *accept = header(v, "Accept");
     int64_t most = v->server->settings.body_bytes;
     v->exchange->events = accept && strstr(accept, "text/event-stream");
-    v->exchange->plain = type && is_type(type, "text/plain") && v->route->api == TSR_API_INVOCATIONS;
-    if (type && !v->exchange->plain && !is_type(type, "application/json"))
+    bool invocation = v->route->api == TSR_API_INVOCATIONS;
+    v->exchange->plain = invocation && type && is_type(type, "text/plain");
+    v->exchange->csv = invocation && type && is_type(type, "text/csv");
+    if (type && !v->exchange->plain && !v->exchange->csv && !is_type(type, "application/json"))
         return tsr_refuse(why, 415, NULL, "Content-Type must be application/json%s, found \"%.60s\"",
-                          v->route->api == TSR_API_INVOCATIONS ? " or text/plain" : "", type);
+                          invocation ? ", text/plain or text/csv" : "", type);
+    if (invocation) TSR_TRY(check_model_name(v, why));
     if (length && strtoull(length, NULL, 10) > (unsigned long long)most)
         return tsr_refuse(why, 413, NULL, "the body is larger than %lld bytes", (long long)most);
     return tsr_admit_any(v->server, why);

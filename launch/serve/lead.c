@@ -76,6 +76,10 @@ static tsr_request_options request_options(const tsr_exchange *x, const tsr_job 
     r.top_p = call->top_p;
     r.min_p = call->min_p;
     r.repetition_penalty = call->repetition_penalty;
+    r.frequency_penalty = call->frequency_penalty;
+    r.presence_penalty = call->presence_penalty;
+    r.logit_bias = call->logit_bias;
+    r.n_logit_bias = call->n_logit_bias;
     r.no_repeat_ngram = call->no_repeat_ngram;
     r.min_new_tokens = call->min_tokens;
     r.seed = job->seed;
@@ -85,6 +89,7 @@ static tsr_request_options request_options(const tsr_exchange *x, const tsr_job 
     r.logprobs = call->logprobs >= 0;
     r.alternatives = call->logprobs > 0 ? call->logprobs : 0;
     r.score = call->echo && (call->logprobs >= 0 || x->max_tokens == 0);
+    r.classify = call->api & (TSR_API_LABELS | TSR_API_ENTITIES);
     return r;
 }
 
@@ -209,6 +214,12 @@ static void finish_job(leader *l, tsr_exchange *x, tsr_job *job)
     tsr_metrics_observe(m, &m->whole, tsr_now() - job->handed);
 }
 
+/* LMI's clients know a model that fails by a status of its own. */
+static bool asks_as_lmi(const tsr_exchange *x)
+{
+    return x->call.by_invocation || !(x->call.api & (TSR_API_COMPLETIONS | TSR_API_CHAT));
+}
+
 /* What the last step brought to one job, under the exchange's lock. */
 static tsr_status update_job(leader *l, tsr_exchange *x, tsr_job *job, bool *news)
 {
@@ -219,7 +230,8 @@ static tsr_status update_job(leader *l, tsr_exchange *x, tsr_job *job, bool *new
     measure(l, job, r.waiting, job->n_tokens - before);
     if (job->finish != TSR_FINISH_NONE) finish_job(l, x, job);
     if (job->finish == TSR_FINISH_ERROR)
-        tsr_refuse(&x->failure, 500, NULL, "the model gave no numbers for this request");
+        tsr_refuse(&x->failure, asks_as_lmi(x) ? 424 : 500, NULL,
+                   "the model gave no numbers for this request");
     return TSR_OK;
 }
 

@@ -18,6 +18,7 @@ enum {
     TSR_CALL_ANSWERS = 8,       /* n: to each prompt */
     TSR_CALL_STOPS = 16,        /* stop texts, */
     TSR_CALL_STOP_BYTES = 256,  /* each so long at most */
+    TSR_CALL_IGNORED = 64,      /* ignore_labels: labels that are left out */
     TSR_CALL_LOGPROBS = 20,     /* best tokens listed beside each */
     TSR_CALL_TOKENS = 10000000, /* the largest number of tokens that can be asked for */
 };

@@ -19,6 +19,7 @@ static const struct kind {
     {408, "invalid_request_error", "request_timeout", "RequestTimeoutException"},
     {413, "invalid_request_error", "request_too_large", "PayloadTooLargeException"},
     {415, "invalid_request_error", "unsupported_media_type", "UnsupportedMediaTypeException"},
+    {424, "server_error", "prediction_failure", "PredictionException"},
     {429, "rate_limit_error", "queue_full", "WlmCapacityException"},
     {499, "cancelled_error", "cancelled", "CancelledException"},
     {501, "not_supported_error", "not_implemented", "NotImplementedException"},
@@ -83,8 +84,9 @@ tsr_status tsr_refusal_print_openai(const tsr_refusal *r, tsr_text *out)
 tsr_status tsr_refusal_print_lmi(const tsr_refusal *r, tsr_text *out)
 {
     TSR_TRY(tsr_text_format(out, "{\"code\":%d", r->http));
-    TSR_TRY(put(out, ",\"type\":", kind_of(r->http)->lmi));
-    TSR_TRY(put(out, ",\"message\":", r->message));
+    bool model = r->code && strcmp(r->code, "model_not_found") == 0;
+    TSR_TRY(put(out, ",\"type\":", model ? "ModelNotFoundException" : kind_of(r->http)->lmi));
+    TSR_TRY(put(out, ",\"message\":", r->http == 424 ? "prediction failure" : r->message));
     TSR_TRY(put(out, ",\"error\":", r->message));
     return tsr_text_puts(out, "}");
 }

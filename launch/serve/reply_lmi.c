@@ -35,13 +35,6 @@ static tsr_status put_token(const tsr_job *job, int64_t i, int64_t from, int64_t
     return tsr_text_puts(out, "}");
 }
 
-/* The last token has all text that is left: what was held back has its place there. */
-static int64_t end_of(const tsr_job *job, int64_t i)
-{
-    bool last = i + 1 == job->n_tokens && job->finish != TSR_FINISH_NONE;
-    return last || job->tokens[i].end > job->text.length ? job->text.length : job->tokens[i].end;
-}
-
 static tsr_status put_text(const tsr_job *job, char first, tsr_text *out)
 {
     tsr_text text;
@@ -66,8 +59,8 @@ static tsr_status put_details(const tsr_job *job, bool tokens, tsr_text *out)
     int64_t from = 0;
     for (int64_t i = 0; tokens && i < job->n_tokens && s == TSR_OK; i++) {
         if (i > 0) s = tsr_text_puts(out, ",");
-        if (s == TSR_OK) s = put_token(job, i, from, end_of(job, i), out);
-        from = end_of(job, i);
+        if (s == TSR_OK) s = put_token(job, i, from, tsr_job_text_end(job, i), out);
+        from = tsr_job_text_end(job, i);
     }
     if (s == TSR_OK && tokens) s = tsr_text_puts(out, "]");
     return s == TSR_OK ? tsr_text_puts(out, "}") : s;
@@ -90,7 +83,7 @@ static tsr_status whole(tsr_exchange *x, tsr_text *out)
 static tsr_status put_line(tsr_job *job, int64_t i, bool last, tsr_text *out)
 {
     const tsr_api_call *call = &job->exchange->call;
-    int64_t end = end_of(job, i);
+    int64_t end = tsr_job_text_end(job, i);
     TSR_TRY(tsr_text_puts(out, "{"));
     if (call->listed)
         TSR_TRY(tsr_text_format(out, "\"index\":%lld,", (long long)(job - job->exchange->jobs)));

@@ -74,6 +74,16 @@ static int get_page(tsr_server *server, tsr_text *out, const char **content_type
     return tsr_text_append(out, (const char *)tsr_page, (int64_t)tsr_page_bytes) == TSR_OK ? 200 : 0;
 }
 
+/* What LMI's server says to whoever asks what may be asked. */
+static int get_options(tsr_server *server, tsr_text *out, const char **content_type)
+{
+    (void)server;
+    *content_type = "application/json";
+    return tsr_text_puts(out, "{}\n") == TSR_OK ? 200 : 0;
+}
+
+static const tsr_route options = {"OPTIONS", "*", true, 0, get_options};
+
 static const tsr_route routes[] = {
     {"GET", "/", true, 0, get_page},
     {"GET", "/ping", true, 0, get_ping},
@@ -91,6 +101,7 @@ const tsr_route *tsr_route_find(const char *method, const char *path, const char
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
         const tsr_route *r = &routes[i];
         if (strcmp(r->path, path) != 0) continue;
+        if (strcmp(method, "OPTIONS") == 0) return &options;
         if (strcmp(r->method, method) == 0 || (r->get && strcmp(method, "HEAD") == 0)) return r;
         *allow = r->get ? "GET, HEAD" : "POST";
     }

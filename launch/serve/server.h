@@ -83,6 +83,8 @@ const tsr_route *tsr_route_find(const char *method, const char *path, const char
 tsr_status tsr_admit(tsr_server *server, tsr_exchange *x, tsr_api api, tsr_refusal *why);
 /* Requests are taken, or *why says why not. */
 tsr_status tsr_admit_any(const tsr_server *server, tsr_refusal *why);
+/* The model is the one that is served. */
+tsr_status tsr_admit_model(const tsr_server *server, const char *name, tsr_refusal *why);
 /* The key of an Authorization header (NULL: there was none) is the server's. In constant time. */
 bool tsr_admit_key(const char *key, const char *authorization);
 

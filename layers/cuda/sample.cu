@@ -49,19 +49,24 @@ __global__ void measure(const tsr_cuda_sample s)
     out->target = c.target >= 0 && at >= begin && at < end ? x[at] : -INFINITY;
 }
 
-/* l > 0 ? l / p : l * p for ids seen, kept finite; -infinity for banned ones. A block a row. */
+/* l > 0 ? l / p : l * p for ids seen, kept finite, then terms added; -infinity for banned ones. A block a row. */
 __global__ void edit(const tsr_cuda_sample s)
 {
     const tsr_cuda_choice &c = s.choices[blockIdx.x];
     float *x = s.logits + blockIdx.x * s.ld;
-    const int32_t *ids = s.edits + c.first_edit;
+    const int32_t *ids = s.edits + c.first_edit, *terms = ids + c.n_seen + c.n_banned;
     for (int32_t i = threadIdx.x; i < c.n_seen; i += THREADS) {
         int32_t at = ids[i] - s.first_id;
         if (at < 0 || at >= s.n_local || !(fabsf(x[at]) <= 3.402823466e38f)) continue;
         float l = x[at] > 0 ? __fdiv_rn(x[at], c.penalty) : __fmul_rn(x[at], c.penalty);
         x[at] = fminf(fmaxf(l, -3.402823466e38f), 3.402823466e38f);
     }
-    __syncthreads(); /* an id may be seen and banned; what is no number stays so and fails the row */
+    __syncthreads(); /* an id may be seen, have a term and be banned; what is no number stays so and fails the row */
+    for (int32_t i = threadIdx.x; i < c.n_terms; i += THREADS) {
+        int32_t at = terms[i] - s.first_id;
+        if (at >= 0 && at < s.n_local) x[at] = __fadd_rn(x[at], __int_as_float(terms[c.n_terms + i]));
+    }
+    __syncthreads();
     for (int32_t i = c.n_seen + (int32_t)threadIdx.x; i < c.n_seen + c.n_banned; i += THREADS) {
         int32_t at = ids[i] - s.first_id;
         if (at >= 0 && at < s.n_local && !tsr_no_number(x[at])) x[at] = -INFINITY;
@@ -119,13 +124,29 @@ __device__ __forceinline__ void add_finding(tsr_cuda_finding *a, const tsr_cuda_
     a->bad |= b.bad;
 }
 
-/* The raw logit of an id, from what the penalty made of it. */
-__device__ float raw_value(const tsr_cuda_sample &s, int32_t row, int32_t id, float l)
+/* The term of an id, 0 if it has none. */
+__device__ float term_of(const tsr_cuda_sample &s, const tsr_cuda_choice &c, int32_t id)
+{
+    const int32_t *ids = s.edits + c.first_edit + c.n_seen + c.n_banned;
+    int32_t low = 0, high = c.n_terms;
+    while (low < high) {
+        int32_t middle = (low + high) / 2;
+        if (ids[middle] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < c.n_terms && ids[low] == id ? __int_as_float(ids[c.n_terms + low]) : 0;
+}
+
+/* The raw logit of an id, from what terms and penalty made of it. */
+__device__ float raw_value(const tsr_cuda_sample &s, int32_t row, int32_t id, float value)
 {
     const tsr_cuda_choice &c = s.choices[row];
+    double l = (double)value - term_of(s, c, id);
     for (int32_t i = 0; i < c.n_seen; i++)
-        if (s.edits[c.first_edit + i] == id) return l > 0 ? l * c.penalty : l / c.penalty;
-    return l;
+        if (s.edits[c.first_edit + i] == id) return (float)(l > 0 ? l * c.penalty : l / c.penalty);
+    return (float)l;
 }
 
 __device__ void settle(const tsr_cuda_sample &s, int32_t row, const tsr_cuda_finding &f)

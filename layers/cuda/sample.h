@@ -29,9 +29,10 @@ typedef struct tsr_cuda_choice {
     float min_p;                          /* 0: off */
     int32_t top_k;                        /* 0: off */
     float penalty;                        /* on the ids seen */
-    int32_t first_edit, n_seen, n_banned; /* edits[first_edit ..]: ids seen, each once, then ids banned */
-    int32_t target;                       /* this token and no other; -1: none */
-    int32_t logprob;                      /* 1: of the token, wanted */
+    int32_t first_edit, n_seen, n_banned; /* edits[first_edit ..]: ids seen, each once, then ids banned, */
+    int32_t n_terms; /* then ids that have a term, ascending, then the bits of those floats */
+    int32_t target;  /* this token and no other; -1: none */
+    int32_t logprob; /* 1: of the token, wanted */
 } tsr_cuda_choice;
 
 typedef struct tsr_cuda_chosen {
@@ -56,7 +57,7 @@ enum {
 };
 
 typedef struct tsr_cuda_sample {
-    float *logits; /* [n_rows][ld]; changed where ids are penalised or banned */
+    float *logits; /* [n_rows][ld]; changed where ids are penalised, biased or banned */
     int64_t ld;
     int32_t n_rows, n_local, first_id, vocabulary;
     const tsr_cuda_choice

@@ -166,6 +166,7 @@ static tsr_cuda_choice choice_of(const tsr_sample_row *row, int64_t first_edit)
     c.penalty = how->repetition_penalty;
     c.n_seen = how->repetition_penalty != 1 ? row->n_seen : 0;
     c.n_banned = row->n_banned;
+    c.n_terms = row->n_terms;
     c.logprob = how->logprobs;
     return c;
 }
@@ -176,7 +177,7 @@ static tsr_status grow_edits(tsr_step_sampler *s, int64_t n, cudaStream_t stream
     void *p;
     if (n <= s->edits_capacity) return TSR_OK;
     if (n > INT32_MAX / 2)
-        return tsr_fail(TSR_ERR_CAPACITY, "%lld ids seen or banned in a step", (long long)n);
+        return tsr_fail(TSR_ERR_CAPACITY, "%lld ids seen, biased or banned in a step", (long long)n);
     TSR_TRY(tsr_cuda_check(cudaStreamSynchronize(stream), "sampling"));
     free_edits(s);
     for (int i = 0; i < 2; i++) {
@@ -194,6 +195,11 @@ static void fill_edits(const tsr_cuda_choice *c, const tsr_sample_row *row, int3
     if (c->n_seen > 0) memcpy(edits + c->first_edit, row->seen, (size_t)c->n_seen * sizeof *edits);
     if (c->n_banned > 0)
         memcpy(edits + c->first_edit + c->n_seen, row->banned, (size_t)c->n_banned * sizeof *edits);
+    int32_t *terms = edits + c->first_edit + c->n_seen + c->n_banned;
+    for (int32_t i = 0; i < c->n_terms; i++) {
+        terms[i] = row->terms[i].id;
+        memcpy(&terms[c->n_terms + i], &row->terms[i].bias, sizeof *terms);
+    }
 }
 
 /* The choices on the host, and what they have among them. Returns the number of edits. */
@@ -206,7 +212,7 @@ static int64_t fill_choices(const tsr_step_sampler *s, const tsr_sample_row *row
     for (int32_t i = 0; i < n_rows; i++) {
         h->choices[i] = choice_of(&rows[i], n_edits);
         const tsr_cuda_choice *c = &h->choices[i];
-        n_edits += c->n_seen + c->n_banned;
+        n_edits += (int64_t)c->n_seen + c->n_banned + 2 * (int64_t)c->n_terms;
         sample->any_logprobs |= c->logprob || c->target >= 0;
         sample->any_filters |= is_filtered(s, c);
         *plain = *plain && c->scale == 0;

@@ -2,7 +2,7 @@
  *
  * Enqueued behind the step on its stream. At most two steps are under way: `turn` alternates between what each needs
  * on the host. The tokens chosen last also stay on the device, where the step after finds them.
- * Local but for what is enqueued; buffers are made at creation, except those for ids seen and banned, which grow.
+ * Local but for what is enqueued; buffers are made at creation, except those for ids seen, biased and banned, which grow.
  */
 #ifndef TSR_RUNTIME_CUDA_STEP_SAMPLER_H
 #define TSR_RUNTIME_CUDA_STEP_SAMPLER_H

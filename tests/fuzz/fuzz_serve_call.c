@@ -37,9 +37,20 @@ static void check_prompts(const tsr_api_call *call)
     }
 }
 
+static void check_terms(const tsr_api_call *call)
+{
+    need(fabs(call->frequency_penalty) <= 2 && fabs(call->presence_penalty) <= 2);
+    need(call->n_logit_bias >= 0 && call->n_logit_bias <= TSR_MAX_LOGIT_BIASES);
+    for (int64_t i = 0; i < call->n_logit_bias; i++) {
+        need(call->logit_bias[i].id >= 0 && fabsf(call->logit_bias[i].bias) <= 100);
+        for (int64_t j = 0; j < i; j++) need(call->logit_bias[j].id != call->logit_bias[i].id);
+    }
+}
+
 static void check_call(const tsr_api_call *call)
 {
     check_prompts(call);
+    check_terms(call);
     need(call->n >= 1 && call->n <= TSR_CALL_ANSWERS && call->n_stop <= TSR_CALL_STOPS);
     for (int64_t i = 0; i < call->n_stop; i++)
         need(*call->stop[i] && strlen(call->stop[i]) <= TSR_CALL_STOP_BYTES);
@@ -47,18 +58,25 @@ static void check_call(const tsr_api_call *call)
     need(call->logprobs >= -1 && call->logprobs <= TSR_CALL_LOGPROBS && call->seed >= -1);
     need(isfinite(call->temperature) && isfinite(call->top_p) && call->top_p != 0 && call->top_p <= 1);
     need(call->conversation == NULL);
+    need(call->n_ignored >= 0 && call->n_ignored <= TSR_CALL_IGNORED);
+    for (int64_t i = 0; i < call->n_ignored; i++) need(call->ignored[i] != NULL);
+    need(call->top_labels >= -1 && call->scores <= TSR_SCORES_AS_LOGITS);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const tsr_api apis[] = {TSR_API_COMPLETIONS, TSR_API_CHAT, TSR_API_INVOCATIONS};
+    static const tsr_api apis[8] = {TSR_API_COMPLETIONS, TSR_API_CHAT,       TSR_API_INVOCATIONS,
+                                    TSR_API_INVOCATIONS, TSR_API_LABELS,     TSR_API_ENTITIES,
+                                    TSR_API_LABELS,      TSR_API_INVOCATIONS};
     tsr_api_call call;
     tsr_refusal why = {0};
     if (size == 0) return 0;
-    tsr_status s =
-        data[0] % 4 == 3
-            ? tsr_call_from_text((const char *)data + 1, (int64_t)size - 1, &call, &why)
-            : tsr_call_parse(apis[data[0] % 4], (const char *)data + 1, (int64_t)size - 1, &call, &why);
+    const char *body = (const char *)data + 1;
+    int64_t n = (int64_t)size - 1;
+    int kind = data[0] % 8;
+    tsr_status s = kind == 3   ? tsr_call_from_text(apis[kind], body, n, &call, &why)
+                   : kind >= 6 ? tsr_call_from_csv(apis[kind], body, n, &call, &why)
+                               : tsr_call_parse(apis[kind], body, n, &call, &why);
     if (s != TSR_OK) {
         check_refusal(&call, &why);
         return 0;

@@ -33,9 +33,10 @@ static const way ways[] = {
     {"crowded", "cuda", "auto", "on", false, 5, 3},
 };
 
-/* What is asked of request i: greedy, by temperature, filtered, penalised; with and without log-probabilities. */
+/* What is asked of request i: greedy, by temperature, filtered, biased, penalised; with and without log-probabilities. */
 static tsr_request_options request_of(int i, const int32_t *prompt)
 {
+    static const tsr_logit_bias biases[] = {{30, 2}, {7, -100}};
     tsr_request_options r = TSR_REQUEST_OPTIONS_INIT;
     r.ids = prompt;
     r.n_ids = 1 + 3 * i;
@@ -43,7 +44,9 @@ static tsr_request_options request_of(int i, const int32_t *prompt)
     r.seed = (uint64_t)i;
     r.logprobs = i % 2;
     if (i >= 2) r.temperature = 0.8;
+    if (i == 2 || i == 3) r.logit_bias = biases, r.n_logit_bias = 2;
     if (i == 3) r.top_p = 0.9;
+    if (i == 4 || i == 5) r.frequency_penalty = 0.7, r.presence_penalty = -0.2;
     if (i == 4) r.top_k = 12, r.min_p = 0.01;
     if (i == 5) r.repetition_penalty = 1.3;
     if (i == 6) r.no_repeat_ngram = 2, r.min_new_tokens = 5;

@@ -53,6 +53,7 @@ typedef struct sample_case {
     float *logits; /* [ROWS][vocabulary] */
     tsr_sample_row rows[ROWS];
     int32_t ids[ROWS][64]; /* seen, then banned */
+    tsr_logit_bias terms[ROWS][40];
     tsr_sample_result wanted[ROWS];
 } sample_case;
 
@@ -205,15 +206,43 @@ static void all_filters(sample_case *c, int r)
     c->rows[r].sampling.logprobs = 1;
 }
 
+static int32_t best_of(const sample_case *c, int r)
+{
+    const float *x = c->logits + (int64_t)r * c->vocabulary;
+    int32_t best = 0;
+    for (int32_t i = 0; i < c->vocabulary; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+/* Up to 40 ids all over the vocabulary, the best among them, which falls back. */
+static void add_terms(sample_case *c, int r)
+{
+    int32_t n = c->vocabulary < 40 ? c->vocabulary : 40, stride = c->vocabulary / n, best = best_of(c, r);
+    for (int32_t i = 0; i < n; i++)
+        c->terms[r][i] = (tsr_logit_bias){i * stride + r % stride, 0.25f * (float)((i * 37 + r) % 17 - 8)};
+    c->terms[r][best / stride < n ? best / stride : n - 1] = (tsr_logit_bias){best, -2.5f};
+    c->rows[r].terms = c->terms[r];
+    c->rows[r].n_terms = n;
+}
+
+static void terms(sample_case *c, int r)
+{
+    static const float far[] = {100, -100, 0.3f, -1e-3f};
+    add_terms(c, r);
+    c->terms[r][c->rows[r].n_terms / 2].bias = far[r % 4];
+    c->rows[r].sampling.logprobs = 1;
+    c->rows[r].sampling.temperature = r % 3 == 0 ? 0 : 0.8f;
+    c->rows[r].sampling.top_p = r % 3 == 1 ? 0.9f : 1;
+}
+
 static void edits(sample_case *c, int r)
 {
     tsr_sample_row *row = &c->rows[r];
     for (int i = 0; i < 64; i++) c->ids[r][i] = (int32_t)((int64_t)(i * 37 + r) * 7919 % c->vocabulary);
-    int32_t best = 0;
-    for (int32_t i = 0; i < c->vocabulary; i++)
-        if (c->logits[(int64_t)r * c->vocabulary + i] > c->logits[(int64_t)r * c->vocabulary + best])
-            best = i;
-    int there = 0; /* ids seen are distinct */
+    int32_t best = best_of(c, r);
+    if (r % 4 > 1) add_terms(c, r); /* of some that are seen or banned too */
+    int there = 0;                  /* ids seen are distinct */
     while (there < 40 && c->ids[r][there] != best) there++;
     c->ids[r][r % 2 ? there % 40 : 40] = best; /* the best is seen, or banned */
     row->seen = c->ids[r];
@@ -247,8 +276,9 @@ static void no_numbers(sample_case *c, int r)
 
 static void mixed(sample_case *c, int r)
 {
-    static void (*const rules[])(sample_case *, int) = {greedy, temperature, top_k, top_p, edits, scores};
-    rules[r % 6](c, r);
+    static void (*const rules[])(sample_case *, int) = {greedy, temperature, top_k, top_p,
+                                                        edits,  terms,       scores};
+    rules[r % 7](c, r);
 }
 
 static void tokens_are_those_of_the_cpu(void **state)
@@ -265,6 +295,7 @@ static void tokens_are_those_of_the_cpu(void **state)
                  {"min_p", min_p},
                  {"all filters", all_filters},
                  {"edits", edits},
+                 {"terms", terms},
                  {"scores", scores},
                  {"no numbers", no_numbers},
                  {"mixed", mixed}};

@@ -12,6 +12,7 @@ LLAMA = ORACLE / "llama_gqa"
 INSTANCES = ("llama_gqa", "gpt2_base", "gpt_neox_parallel", "mistral_window")
 NEW = 20
 GREEDY = ()
+COUNTED = ("--frequency-penalty", 0.4, "--presence-penalty", -0.1, "--temperature", 0.7, "--seed", 3)
 SAMPLED = ("--temperature", 0.9, "--top-k", 40, "--top-p", 0.95, "--min-p", 0.001, "--seed", 7)
 
 
@@ -64,7 +65,7 @@ class Batching(Case):
                     self.assertEqual(self.told(ORACLE / name, PROMPTS, *options, "--kernels", kernels), reference)
 
     def test_planning_ahead_changes_nothing(self):
-        ways = (GREEDY, SAMPLED, ("--repetition-penalty", 1.3), ("--no-repeat-ngram", 2, *SAMPLED))
+        ways = (GREEDY, SAMPLED, ("--repetition-penalty", 1.3), ("--no-repeat-ngram", 2, *SAMPLED), COUNTED)
         for name in (*INSTANCES[:2], "llama_eos"):
             prompts = PROMPTS if name != "llama_eos" else draw_prompts(4, 9, 30, 50)
             for way in ways:
@@ -77,7 +78,7 @@ class Batching(Case):
 
     @needs_ranks
     def test_planning_ahead_on_two_ranks(self):
-        for way in (GREEDY, SAMPLED, ("--repetition-penalty", 1.3)):
+        for way in (GREEDY, SAMPLED, (*COUNTED, "--repetition-penalty", 1.3)):
             options = ("--max-new-tokens", NEW, *way, "--max-sequences", 3, "--step-tokens", 16, "--plan-ahead")
             with self.subTest(way=way):
                 off = self.told(LLAMA, PROMPTS, *options, "off")
@@ -139,8 +140,17 @@ class Sampling(Case):
             self.assertEqual(len(set(ids)), NEW)
             self.assertFalse(set(ids) & set(prompt))
 
+    def test_counting_penalties(self):
+        plain, fresh, stale = (self.ids(*way) for way in ((), ("--presence-penalty", 2), ("--frequency-penalty", -2)))
+        self.assertEqual([ids[0] for ids in fresh], [ids[0] for ids in plain])  # prompts do not count
+        self.assertEqual([ids[0] for ids in stale], [ids[0] for ids in plain])
+        counts = [sum(len(set(ids)) for ids in lists) for lists in (stale, plain, fresh)]
+        self.assertEqual(counts, sorted(set(counts)))
+        self.assertEqual(self.ids("--frequency-penalty", 0, "--presence-penalty", 0), plain)
+
     def test_logprobs_are_those_of_score(self):
-        for prompt, way in [(PROMPTS[2], GREEDY), (PROMPTS[3], SAMPLED), (PROMPTS[4], ("--repetition-penalty", 1.5))]:
+        for prompt, way in [(PROMPTS[2], GREEDY), (PROMPTS[3], SAMPLED), (PROMPTS[4], ("--repetition-penalty", 1.5)),
+                            (PROMPTS[5], COUNTED)]:
             (line,) = self.generate(LLAMA, "--dtype", "float32", *ids_option([prompt]), "--max-new-tokens", NEW,
                                     "--ignore-eos", *way)
             whole = ",".join(map(str, prompt + line["ids"]))

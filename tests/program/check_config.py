@@ -4,6 +4,7 @@ table."""
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,10 @@ REFUSED_LINES = [
     ("option.model_id=s3://bucket/model", r"s3://bucket/model: nothing is downloaded"),
     ("minWorkers=12", r'"minWorkers" cannot be "12": .*one copy'), ("engine=MP", r'cannot be "MP"'),
     ("option.enable_venv=true", r"no Python is run"), ("engine=TensorRT", r'"engine" cannot be "TensorRT"'),
+    ("option.parallel_loading=maybe", r'"option\.parallel_loading" must be true or false, found "maybe"'),
+    ("max_idle_time=soon", r'"max_idle_time" must be a number, found "soon"'),
+    ("gpu.maxWorkers=2", r'"gpu\.maxWorkers" cannot be "2": .*one copy'), ("gpu.dtype=fp16", r'unknown option "gpu\.dtype"'),
+    ("allow_multi_status=true", r"503 until the model is loaded"),
     ("option.env=A=B", r'"option\.env" cannot be "A=B": set environment variables'),
     ("option.deepspeed_config_path=ds.json", r"write what the file says as options"),
 ]
@@ -61,6 +66,9 @@ REFUSED_VARIABLES = [
     ({"HF_MODEL_QUANTIZE": "smoothquant"}, r"HF_MODEL_QUANTIZE: option --quantize smoothquant"),
     ({"OPTION_ENTRYPOINT": "mine.py"}, r'OPTION_ENTRYPOINT: "entrypoint" cannot be "mine\.py"'),
     ({"SERVING_JOB_QUEUE_SIZE": "0"}, r"SERVING_JOB_QUEUE_SIZE: option --job-queue-size must lie in 1\.\."),
+    ({"SERVING_LOAD_MODELS": "a=/x,b=/y"}, r"SERVING_LOAD_MODELS: a program serves one model"),
+    ({"SERVING_LOAD_MODELS": "a::TensorRT=/x"}, r'SERVING_LOAD_MODELS: "engine" cannot be "TensorRT"'),
+    ({"HF_MODEL_ID": "s3://bucket/x"}, r"HF_MODEL_ID: s3://bucket/x: nothing is downloaded: copy it .*aws s3 sync"),
     ({"OPTION_PROMPT": "x"}, r'OPTION_PROMPT: "prompt" is for the command line alone'),
 ]
 
@@ -133,6 +141,36 @@ class Config(Case):
         told = self.config(env={"TENSOR_PARALLEL_DEGREE": "8", "OPTION_TENSOR_PARALLEL_DEGREE": "max"})
         self.assertEqual((told["tp"]["value"], told["tp"]["place"]), ("max", "OPTION_TENSOR_PARALLEL_DEGREE"))
 
+    def test_the_model_of_a_server(self):
+        for value, stated in ((f"test::MPI:*={LLAMA}", {"served-model-name": "test"}), (f":::=file://{LLAMA}", {}),
+                              (str(LLAMA), {})):
+            told = self.config(env={"SERVING_LOAD_MODELS": value})
+            self.assertEqual(self.stated(told), {"model": str(LLAMA), "json": True, **stated})
+        told = self.config(env={"SERVING_LOAD_MODELS": "ALL", "HF_MODEL_ID": str(ORACLE)})
+        self.assertEqual(told["model"]["place"], "HF_MODEL_ID")
+
+    def test_a_folder_that_names_its_model(self):
+        folder = self.folder / "opt"
+        shutil.copytree(LLAMA, folder / "weights")
+        path = folder / "serving.properties"
+        for named in (str(folder / "weights"), "weights", "./weights"):
+            path.write_text(f"option.dtype=fp32\noption.model_id={named}\n")
+            for args, env in (("--model", folder), {}), ((), {"HF_MODEL_ID": str(folder)}), ((), {"OPTION_MODEL": str(folder)}):
+                told = self.config(*args, env=env)
+                self.assertEqual(told["model"], {"value": str(folder / "weights"), "origin": "file", "place": f"{path}:2"})
+                self.assertEqual(told["dtype"]["value"], "float32")
+        self.assertEqual(self.generate(folder, "--ids", "5,17", "--max-new-tokens", 3, env=CLEAN)[0]["ids"],
+                         self.generate(LLAMA, "--dtype", "fp32", "--ids", "5,17", "--max-new-tokens", 3, env=CLEAN)[0]["ids"])
+        # A folder with a model is that model, whatever its file says; and a file that names none leaves the folder.
+        shutil.copy(LLAMA / "config.json", folder)
+        self.assertEqual(self.config("--model", folder)["model"]["value"], str(folder))
+        (folder / "config.json").unlink()
+        for text, code, pattern in (("option.model_id=s3://b/x", USAGE, r"properties:1: s3://b/x: nothing is downloaded"),
+                                    ("option.model_id=org/absent", FILE, r"properties:1: org/absent: .*hf download"),
+                                    ("option.dtype=fp32", FILE, r"opt/config\.json: cannot be opened")):
+            path.write_text(text)
+            self.refused(run("generate", "--model", folder, "--ids", 1, "--quiet", env=CLEAN), code, pattern)
+
     def test_further_names_on_the_command_line(self):
         told = self.config("--model-id", LLAMA, "--max-rolling-batch-size=5", "--enable-cuda-graph", "true",
                            "--quantize", "NONE", "--dtype", "BF16")
@@ -178,6 +216,7 @@ class Config(Case):
         together = self.good(*args, env=CLEAN).out
         self.assertEqual(self.good(*args, "--rolling-batch", "disable", env=CLEAN).out, together)
         self.assertEqual(self.good(*args, "--rolling-batch", "disable", "--batch-size", 2, env=CLEAN).out, together)
+        self.assertEqual(self.good(*args, "--batch-size", 2, env=CLEAN).out, together)
 
     def test_revisions_of_a_cache(self):
         hub = self.folder / "hub"
@@ -200,7 +239,7 @@ class Config(Case):
                          r"there is no revision")
         self.refused(run("config", "--model", LLAMA, "--revision", "main", env=CLEAN), USAGE, r"is one model")
         self.refused(run("generate", "--model", "org/absent", "--ids", 1, "--quiet", env={**CLEAN, **env}), FILE,
-                     r"org/absent: there is no such model folder")
+                     r"org/absent: there is no such folder, nor such a model in the Hugging Face cache")
 
     @needs_ranks
     def test_rank_0_tells_the_others(self):
@@ -239,6 +278,21 @@ class Manual(Case):
         checked_in = (ROOT / "docs" / "configuration.md").read_text()
         self.assertEqual(self.made("document"), checked_in,
                          "make it anew: tessera_manual document > docs/configuration.md")
+
+    def test_examples_use_what_there_is(self):
+        there = self.good("serve", "--help", env=CLEAN).out.decode()
+        document = (ROOT / "docs" / "configuration.md").read_text()
+        used = set()
+        for path in sorted((ROOT / "examples" / "serve").iterdir()):
+            text = path.read_text().replace("\\\n", " ")
+            for line in re.findall(r"tessera serve (.*)", text):
+                used.update(re.findall(r"--[a-z][a-z-]+", line))
+            for name in re.findall(r"\bOPTION_([A-Z_]+)", text):
+                word = name.lower()
+                self.assertTrue(f"`--{word.replace('_', '-')} " in document or f"`option.{word}`" in document, (path, name))
+        self.assertGreater(len(used), 4)
+        for name in used:
+            self.assertRegex(there, rf"(?m)^  {name} ")
 
     def test_the_page_has_every_option_and_command(self):
         page = self.made("page").replace("\\-", "-")

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """check_serve.py: the server answers as its document says, field by field: on one rank and on two."""
 import json
+import pathlib
+import re
+import signal
 import unittest
 
 import support
@@ -15,10 +18,11 @@ class Served(Case):
     """One server for all tests of a class."""
     ranks = 0
     options = ()
+    how = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks)
+        cls.server = Server(SHAKESPEARE, "--dtype", "float32", *cls.options, ranks=cls.ranks, **cls.how)
         cls.addClassCleanup(cls.end)
 
     @classmethod
@@ -98,6 +102,45 @@ class Shapes(Served):
         self.assertEqual(only["text"], PROMPTS[2])
         self.assertEqual(len(only["logprobs"]["tokens"]), before)
         self.assertIsNone(only["logprobs"]["top_logprobs"])
+
+    def test_logit_bias(self):
+        given = {"prompt": "ROMEO:", "max_tokens": 8, "logprobs": 3}
+        line, = self.generate(SHAKESPEARE, "--dtype", "float32", "--prompt", "ROMEO:", "--max-new-tokens", 8)
+        plain, forced, banned, many = (self.server.complete(**given, logit_bias=bias)["choices"][0]["logprobs"] for bias in
+                                       ({}, {line["ids"][0]: 100}, {line["ids"][0]: -100}, {i: -0.5 for i in range(300)}))
+        first = plain["tokens"][0]
+        self.assertEqual(forced["tokens"], [first] * 8)
+        self.assertNotIn(first, banned["tokens"])
+        self.assertEqual(len(many["tokens"]), 8)
+        # What is reported is what the model says, whatever was made of it.
+        for other in (forced, banned):
+            self.assertEqual(max(other["top_logprobs"][0], key=other["top_logprobs"][0].get), first)
+            self.assertAlmostEqual(other["top_logprobs"][0][first], plain["token_logprobs"][0], places=4)
+        self.assertAlmostEqual(forced["token_logprobs"][0], plain["token_logprobs"][0], places=4)
+        self.assertLess(max(forced["token_logprobs"][1:]), -1)
+
+    def test_penalties(self):
+        given = {"prompt": "ROMEO:", "max_tokens": 32, "logprobs": 20}
+        both = {"frequency_penalty": 0.3, "presence_penalty": 0.7}
+        ways = [{}, {"frequency_penalty": -2, "presence_penalty": -2}, both]
+        ways += [] if support.SANITIZED else [{"frequency_penalty": 1}, {"presence_penalty": 2}]
+        told = at_once([lambda w=way: self.server.complete(**given, **w)["choices"][0] for way in ways])
+        plain, stuck, *penalised = (choice["logprobs"]["tokens"] for choice in told)
+        self.assertLess(len(set(stuck)), len(set(plain)))
+        for way, tokens, choice in zip(ways[2:], penalised, told[2:]):
+            self.assertNotEqual(tokens, plain)
+            self.assertEqual(tokens[0], plain[0])  # the prompt does not count
+            frequency, presence = way.get("frequency_penalty", 0), way.get("presence_penalty", 0)
+            for i, best in enumerate(choice["logprobs"]["top_logprobs"]):
+                said = tokens[:i]
+                left = {t: l - frequency * said.count(t) - presence * (t in said) for t, l in best.items()}
+                if max(left.values()) > min(best.values()) + 1e-3:  # else it may be one that is not listed
+                    self.assertGreater(left[tokens[i]], max(left.values()) - 1e-3)
+        line, = self.generate(SHAKESPEARE, "--dtype", "float32", "--prompt", "ROMEO:", "--max-new-tokens", 32,
+                              "--frequency-penalty", 0.3, "--presence-penalty", 0.7)
+        self.assertEqual(line["text"], told[2]["text"])
+        _, invoked = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 32, **both}})
+        self.assertEqual(invoked["generated_text"], told[2]["text"])
 
     def test_stop(self):
         whole = self.server.complete(prompt="ROMEO:", max_tokens=60)["choices"][0]["text"]
@@ -187,6 +230,40 @@ class Shapes(Served):
         given["parameters"] = {"truncate": 1}
         self.assertNotEqual(self.server.post("/invocations", given)[1]["generated_text"], plain)
 
+    def test_tables(self):
+        """CSV, and LMI's ways to name the model beside the body."""
+        def ask(body, path="/invocations", **headers):
+            status, _, data = self.server.ask("POST", path, body, {"Content-Type": "text/csv", **headers})
+            return status, json.loads(data)
+
+        plain = self.server.complete(prompt=["ROMEO:", 'a "b",\nc'], max_tokens=30)["choices"]
+        expected = [{"generated_text": choice["text"]} for choice in plain]
+        for body in (b'inputs\nROMEO:\n"a ""b"",\nc"\n', b'x,inputs,"y"\r\n1,ROMEO:,2\r\n,"a ""b"",\nc",""'):
+            self.assertEqual(ask(body), (200, expected))
+        for body, pattern in ((b"", "first row of names"), (b"a,b\n1,2", "one of them inputs"), (b"inputs", "rows of texts"),
+                              (b"inputs,x\na", "row 2 .*malformed"), (b'inputs\nb\n"a', "row 3"), (b'inputs\n"a"b', "row 2"),
+                              (b"inputs\n\0", "row 2"), (b"inputs\n" + b"a\n" * 65, "more than 64")):
+            status, told = ask(body)
+            self.assertEqual((status, told["code"]), (400, 400))
+            self.assertRegex(told["message"], pattern)
+        self.assertEqual(ask(b"inputs\nROMEO:", "/invocations?model_name=shakespeare"), (200, expected[:1]))
+        for path, headers in (("/invocations?model_name=other", {}), ("/invocations", {"model_name": "other"})):
+            status, told = ask(b"inputs\nROMEO:", path, **headers)
+            self.assertEqual((status, told["type"]), (404, "ModelNotFoundException"))
+
+    def test_further_parameters(self):
+        given = {"max_new_tokens": 12, "output_formatter": "json_chat", "num_return_sequences": 1, "length_penalty": 1.0,
+                 "early_stopping": False, "num_beams": 1, "typical_p": 1.0}
+        whole = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": given})[1]["generated_text"]
+        told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {**given, "stop": [whole[6:10]]}})
+        self.assertEqual(told, (200, {"generated_text": whole[:6]}))
+        drawn = [self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"do_sample": True, name: 5}})
+                 for name in ("seed", "manual_seed")]
+        self.assertEqual(drawn[0], drawn[1])
+        status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"num_beams": 2}})
+        self.assertEqual((status, told), (400, {"code": 400, "type": "BadRequestException", "message": "num_beams is not supported",
+                                                "error": "num_beams is not supported"}))
+
     def test_invocation_details(self):
         given = {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 9, "details": True}}
         _, told = self.server.post("/invocations", given)
@@ -257,14 +334,25 @@ class Shapes(Served):
         for name in ("request_success_total{finished_reason=\"length\"}", "http_requests_total{route=\"/metrics\",code=\"200\"}",
                      "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready"):
             self.assertRegex(text, "(?m)^tessera_" + name.replace("{", r"\{").replace("+", r"\+") + r" [0-9.e+-]+$")
+        told = set(re.findall(r"(?m)^(tessera_\w+)", text))
+        for path in (ROOT / "examples/serve/grafana.json", ROOT / "examples/serve/prometheus.yml"):
+            asked = set(re.findall(r"\btessera_\w+", path.read_text()))
+            self.assertEqual(asked - told, set(), path)
+        self.assertIn("tessera_kv_cache_usage_perc", (ROOT / "examples/serve/grafana.json").read_text())
+        section = (ROOT / "docs/serving.md").read_text().split("Metrics begin with `tessera_`:")[1].split("\n\n")[0]
+        for name in re.findall(r"`(\w+)", section):
+            self.assertIn(f"# TYPE tessera_{name} ", text)
         for line in text.splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) tessera_\w+ .*|tessera_\w+(\{.*\})? [0-9.e+-]+)$")
 
 
 class Together(Served):
-    """Many clients at once get what each gets alone."""
-    bodies = [{"prompt": prompt, "max_tokens": 20 + 7 * i, "temperature": 0.8 * (i % 2), "seed": i}
+    """Many clients at once get what each gets alone, and on other ranks."""
+    bodies = [{"prompt": prompt, "max_tokens": 20 + 7 * i, "temperature": 0.8 * (i % 2), "seed": i,
+               "frequency_penalty": 0.5 * (i % 4 in (1, 2)), "presence_penalty": -0.1 * (i % 4 in (1, 2)),
+               "logit_bias": {i + 7 * k: (-1) ** k * 1.5 for k in range(40 * (i % 4 > 1))}}
               for i, prompt in enumerate(PROMPTS * 3)]
+    known = []  # what they got on one rank
 
     def texts(self, body):
         return [choice["text"] for choice in self.server.complete(**body)["choices"]]
@@ -276,6 +364,9 @@ class Together(Served):
         bodies = self.bodies[::3] if support.SANITIZED else self.bodies
         alone = [self.texts(body) for body in bodies]
         self.assertGreater(len({text for text, in alone}), 5)
+        if self.known:
+            self.assertEqual(alone, self.known)
+        self.known[:] = alone
         together = at_once([lambda b=body: self.texts(b) for body in bodies])
         self.assertEqual(together, alone)
         together = at_once([lambda b=body: self.streamed(b) for body in bodies])
@@ -285,7 +376,23 @@ class Together(Served):
 
 @needs_ranks
 class TogetherOnTwoRanks(Together):
+    """Started as a container does it, from its variables, and ended so."""
     ranks = 2
+
+    @classmethod
+    def setUpClass(cls):
+        path = f"{pathlib.Path(support.PROGRAM).parent}:{support.ENVIRONMENT['PATH']}"
+        cls.how = {"entry": ROOT / "examples/serve/container_entry.sh",
+                   "env": {"PATH": path, "TENSOR_PARALLEL_DEGREE": "2"}}
+        super().setUpClass()
+
+    @classmethod
+    def end(cls):
+        cls.server.stop(signal.SIGTERM)
+        super().end()
+
+    def test_ranks(self):
+        self.assertRegex(self.server.get("/metrics")[2].decode(), r'(?m)^tessera_build_info\{.*ranks="2"')
 
     def test_as_on_one(self):
         answer = self.server.complete(prompt=PROMPTS, max_tokens=30)
@@ -372,7 +479,7 @@ class Chats(Served):
         self.check_chunks([json.loads(line) for line in data.decode().splitlines()], text)
 
     def test_chat_by_invocation(self):
-        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5})[1]
+        told = self.server.post("/invocations", {"messages": self.talk, "temperature": 0, "max_tokens": 5, "model": "any"})[1]
         self.assertEqual((told["object"], told["choices"]), ("chat.completion", self.chat(max_tokens=5)["choices"]))
 
     def test_refused_by_the_template(self):
@@ -388,6 +495,20 @@ class ArraysAlways(Served):
         status, told = self.server.post("/invocations", {"inputs": "ROMEO:", "parameters": {"max_new_tokens": 5}})
         self.assertEqual((status, len(told), sorted(told[0])), (200, 1, ["generated_text"]))
         self.assertTrue(told[0]["generated_text"].startswith("ROMEO:"))
+        given = {"inputs": ["ROMEO:", "The"], "parameters": {"max_new_tokens": 9, "return_full_text": False}}
+        whole = [one["generated_text"] for one in self.server.post("/invocations", given)[1]]
+        data, kind = self.server.stream("/invocations", {**given, "stream": True})
+        lines = [json.loads(line) for line in data.decode().splitlines()]
+        self.assertEqual((kind, [list(line) for line in lines]), ("application/jsonlines", [["outputs"]] * 9))
+        self.assertEqual(["".join(texts) for texts in zip(*(line["outputs"] for line in lines))], whole)
+        # Answers of different lengths: what has ended adds nothing.
+        stop = whole[0][4:8]
+        data, _ = self.server.stream("/invocations", {**given, "stream": True, "parameters": {"max_new_tokens": 9, "stop": stop}})
+        texts = ["".join(texts) for texts in zip(*(json.loads(line)["outputs"] for line in data.decode().splitlines()))]
+        self.assertEqual(texts, [text.split(stop)[0] for text in whole])
+        given["parameters"]["output_formatter"] = "jsonlines"
+        data, _ = self.server.stream("/invocations", {**given, "stream": True})
+        self.assertIn("token", json.loads(data.splitlines()[0]))
         self.assertEqual(json.loads(self.server.get("/ping")[2]), {"bard": {"status": "Healthy"}})
         self.assertEqual(self.server.post("/v1/completions", {"model": "bard", "prompt": "The"})[0], 200)
 

@@ -95,8 +95,19 @@ class Refusals(One):
                 ({"stream": 1}, "true or false", "stream"),
                 ({"stream_options": {"include_usage": True}}, "stream is not true", "stream_options"),
                 ({"stream": True, "stream_options": {"other": True}}, "include_usage", "stream_options"),
-                ({"frequency_penalty": 0.5}, "not supported", "frequency_penalty"),
-                ({"logit_bias": {"5": 1}}, "not supported", "logit_bias"),
+                ({"suffix": "end"}, "not supported", "suffix"),
+                ({"frequency_penalty": 2.1}, r"must lie in -2\.\.2, found 2.1", "frequency_penalty"),
+                ({"presence_penalty": "1"}, "must be a number, found a string", "presence_penalty"),
+                ({"logit_bias": [5]}, "must be an object, found an array", "logit_bias"),
+                ({"logit_bias": {"5": 1, "the": 1}}, 'token ids as names, found "the"', "logit_bias"),
+                ({"logit_bias": {"05": 1}}, 'found "05"', "logit_bias"),
+                ({"logit_bias": {"-1": 1}}, 'found "-1"', "logit_bias"),
+                ({"logit_bias": {"4294967296": 1}}, 'found "4294967296"', "logit_bias"),
+                ({"logit_bias": {"": 1}}, 'found ""', "logit_bias"),
+                ({"logit_bias": {"1000000": 1}}, "names token 1000000, but the ids of this vocabulary are 0 to", "logit_bias"),
+                ({"logit_bias": {"5": 100.5}}, r"of token 5 must lie in -100\.\.100, found 100.5", "logit_bias"),
+                ({"logit_bias": {"5": True}}, "of token 5 must be a number, found", "logit_bias"),
+                ({"logit_bias": {str(i): 1 for i in range(301)}}, "more than 300 tokens: 301", "logit_bias"),
                 ({"seed": -5}, "must lie in", "seed"),
                 ({"wrong": 1}, 'unknown parameter "wrong"', "wrong"),
                 ({"": 1}, 'unknown parameter ""', None)):
@@ -107,6 +118,8 @@ class Refusals(One):
                              top_k=-1, stop=[], user="u", stream_options=None, max_tokens=2)
         for given, pattern in (({}, "inputs is missing"), ({"inputs": "a", "parameters": 5}, "must be an object"),
                                ({"inputs": "a", "parameters": {"typical_p": 0.5}}, "not supported"),
+                               ({"inputs": "a", "parameters": {"presence_penalty": 3}}, "must lie in"),
+                               ({"inputs": "a", "parameters": {"logit_bias": {}}}, "unknown parameter"),
                                ({"inputs": "a", "parameters": {"inputs": "b"}}, "unknown parameter"),
                                ({"inputs": "a", "parameters": {"parameters": {}}}, "unknown parameter"),
                                ({"inputs": "a", "parameters": {"output_formatter": "xml"}}, "must be json, jsonlines"),
@@ -139,7 +152,7 @@ class Refusals(One):
                 self.refuses({**talk, **given}, 400, pattern, param, path=CHAT)
 
     def test_json(self):
-        for body, pattern in ((b"", "not valid JSON"), (b"{", "not valid JSON"), (b"[]", "must be a JSON object"),
+        for body, pattern in ((b"", "body is empty"), (b" ", "not valid JSON"), (b"{", "not valid JSON"), (b"[]", "must be a JSON object"),
                               (b'{"prompt":"a","prompt":"b"}', "duplicate"), (b'{"prompt":"\xff"}', "unable to decode"),
                               (b'{"prompt":"\xed\xa0\x80"}', "unable to decode"), (b'{"prompt":"\\ud800"}', "not valid JSON"),
                               (b'{"prompt":1e999}', "not valid JSON"), (b'{"prompt":[' + b"9" * 400 + b"]}", "not valid JSON"),
@@ -176,6 +189,8 @@ class Refusals(One):
             got, headers, body = self.server.ask(method, path)
             self.assertEqual((got, sorted(json.loads(body))), (status, ["error"]))
             self.assertEqual("Allow" in headers, status == 405)
+        self.assertEqual(self.server.ask("OPTIONS", COMPLETIONS)[::2], (200, b"{}\n"))
+        self.assertEqual(self.server.ask("OPTIONS", "/nothing")[0], 404)
 
     def test_queue(self):
         asks = [lambda: self.server.post(COMPLETIONS, {**LONG, "max_tokens": 150}) for _ in range(30)]

@@ -48,6 +48,8 @@ REFUSED = [
     ("generate --top-p 0", USAGE, r"--top-p must lie in 1e-06\.\.1, found 0"),
     ("generate --min-p 2", USAGE, r"--min-p must lie in 0\.\.1"),
     ("generate --repetition-penalty 0", USAGE, r"--repetition-penalty must lie in 0.01\.\.100"),
+    ("generate --frequency-penalty 2.5", USAGE, r"--frequency-penalty must lie in -2\.\.2"),
+    ("generate --presence-penalty -3", USAGE, r"--presence-penalty must lie in -2\.\.2"),
     ("score --top 1001", USAGE, r"--top must lie in 0\.\.1000"),
     ("plan --model {llama} --tp 0", USAGE, r"--tp must lie in 1\.\.4096"),
     ("plan --model {llama} --tp 4097", USAGE, r"--tp must lie in 1\.\.4096"),

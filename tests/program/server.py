@@ -17,9 +17,9 @@ JSON = {"Content-Type": "application/json"}
 class Server:
     """Starts on a free port and waits until it is ready. Its log is in `lines`."""
 
-    def __init__(self, model, *options, ranks=0, env=None):
+    def __init__(self, model, *options, ranks=0, entry=None, env=None):
         self.ranks = ranks
-        self.process = support.start("serve", "--model", model, "--port", 0, *options, ranks=ranks, env=env)
+        self.process = support.start("serve", "--model", model, "--port", 0, *options, ranks=ranks, entry=entry, env=env)
         atexit.register(self._kill)  # whatever a test does
         self.lines = []
         self._changed = threading.Condition()

@@ -56,12 +56,14 @@ def command(*args, ranks=0):
     return launcher + [PROGRAM, *map(str, args)]
 
 
-def start(*args, ranks=0, env=None, **how):
-    """A running program; its output goes to pipes unless told otherwise. It leads a process group of its own."""
+def start(*args, ranks=0, entry=None, env=None, **how):
+    """A running program; its output goes to pipes unless told otherwise. It leads a process group of its own. entry: a
+    script that starts `tessera` as often as there are ranks."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # Open MPI leaks at its end, so leaks are looked for in single ranks only.
     leaks = {"ASAN_OPTIONS": "detect_leaks=0"} if ranks else {}
-    return subprocess.Popen(command(*args, ranks=ranks), env={**ENVIRONMENT, **leaks, **(env or {})},
+    line = [str(entry), *map(str, args)] if entry else command(*args, ranks=ranks)
+    return subprocess.Popen(line, env={**ENVIRONMENT, **leaks, **(env or {})},
                             start_new_session=True, **dict(pipes, **how))
 
 
