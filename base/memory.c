@@ -9,6 +9,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#ifdef __GLIBC__ /* known after the headers above */
+#include <malloc.h>
+#endif
+
 static atomic_llong fail_countdown;
 
 void tsr_memory_fail_after(int64_t n)
@@ -63,6 +67,16 @@ tsr_status tsr_grow(void **array, int64_t *capacity, int64_t count, int64_t size
 void tsr_free(void *p)
 {
     free(p);
+}
+
+/* Stating the thresholds keeps the library from raising them to the largest piece that was ever freed. */
+void tsr_memory_share_heap(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+#endif
 }
 
 static tsr_status map_pages(int64_t bytes, const char *what, int advice, void **out)

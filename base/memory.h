@@ -28,6 +28,11 @@ tsr_status tsr_alloc_large(int64_t bytes, const char *what, void **out);
 tsr_status tsr_alloc_sparse(int64_t bytes, const char *what, void **out);
 void tsr_free_large(void *p, int64_t bytes); /* of either kind */
 
+/* For a program that runs long, early in it: all threads share one heap, where memory that one of them frees serves the
+ * others, and large pieces always go back to the system. Without it each thread has a heap of its own, and each grows
+ * to the worst that it ever saw. Does nothing where the C library has no such switches. */
+void tsr_memory_share_heap(void);
+
 /* Peak resident set of this process in bytes (VmHWM), 0 if unknown. */
 int64_t tsr_peak_resident_bytes(void);
 /* Memory this process may still use without swapping: the smaller of what the machine and the cgroup leave. */

@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,16 +53,18 @@ tsr_status tsr_text_puts(tsr_text *t, const char *s)
 tsr_status tsr_text_format(tsr_text *t, const char *format, ...)
 {
     va_list args, again;
+    int64_t room = t->capacity - t->length; /* mostly enough; else it is done again where there is more */
     va_start(args, format);
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, args);
+    int n = vsnprintf(room > 0 ? t->data + t->length : NULL, (size_t)room, format, args);
     va_end(args);
     tsr_status s = n < 0 ? tsr_fail(TSR_ERR_INTERNAL, "a format failed") : reserve(t, n);
     if (s == TSR_OK) {
-        vsnprintf(t->data + t->length, (size_t)n + 1, format, again);
+        if (n >= room) vsnprintf(t->data + t->length, (size_t)n + 1, format, again);
         t->length += n;
     }
     va_end(again);
+    if (t->data) t->data[t->length] = '\0';
     return s;
 }
 
@@ -85,11 +88,19 @@ static tsr_status json_char(tsr_text *t, uint32_t c, const char *bytes, int n)
     return tsr_text_append(t, bytes, n);
 }
 
+static bool is_plain(char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 tsr_status tsr_text_json(tsr_text *t, const char *bytes, int64_t n)
 {
     TSR_TRY(tsr_text_puts(t, "\""));
-    for (int64_t i = 0; i < n;) {
+    for (int64_t i = 0, from = 0; i < n; from = i) {
         uint32_t c;
+        while (i < n && is_plain(bytes[i])) i++;
+        TSR_TRY(tsr_text_append(t, bytes + from, i - from));
+        if (i == n) break;
         int used = tsr_utf8_decode(bytes + i, n - i, &c);
         if (used > 0) {
             TSR_TRY(json_char(t, c, bytes + i, used));

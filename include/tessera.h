@@ -81,13 +81,16 @@ typedef struct tsr_engine_options {
         plan_ahead; /* "on": the next step is planned and enqueued before the results of this one are there, as
                                far as it does not depend on them; "off"; "auto": on for GPUs. Tokens are the same */
     bool
+        prefix_cache; /* requests that begin alike share the keys and values of their beginning, which stay for
+                           later ones for as long as there is room */
+    bool
         pace; /* steps are kept even, for those who read along: beside texts that are being written, prompts are
-                               read in pieces that the time for a usual step allows. Tokens are the same */
+                           read in pieces that the time for a usual step allows. Tokens are the same */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL, "auto", 0, "auto", false                                           \
+            "auto", 0, false, NULL, NULL, "auto", 0, "auto", true, false                                     \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */
@@ -203,6 +206,7 @@ typedef struct tsr_result {
         *prompt_alternatives; /* [n_prompt][the same], those of token 0 nothing; of a prompt that is
                                                      scored, once it has been */
     bool waiting;             /* for room; no token has been read */
+    int64_t n_cached;         /* tokens of the prompt that were in the prefix cache */
 } tsr_result;
 
 /* Rank 0. Of a finished or running request; valid until tsr_engine_release. */

@@ -279,6 +279,7 @@ tsr_status tsr_cmd_bench(tsr_world *world, const tsr_options *o)
     tsr_engine_options e = tsr_cli_engine_options(o);
     e.random_weights = o->flag[TSR_OPT_RANDOM_WEIGHTS];
     e.profile = o->flag[TSR_OPT_PROFILE];
+    e.prefix_cache = false; /* every prompt is to be read */
     if (e.max_sequences < o->integer[TSR_OPT_BATCH]) e.max_sequences = (int)o->integer[TSR_OPT_BATCH];
     TSR_TRY(tsr_engine_create_in(world, &e, &b.engine));
     tsr_status s = run(&b, world);

@@ -1,11 +1,14 @@
 /* cmd_serve.c: `tessera serve`: the model behind HTTP. Rank 0 listens and leads; the other ranks follow. */
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "launch/command.h"
 #include "launch/option_row.h"
 #include "launch/serve/server.h"
+#include "parallel/affinity.h"
 #include "runtime/step_limits.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +88,19 @@ static tsr_status check_formatter(const tsr_options *o, tsr_serve_settings *s)
     return tsr_fail(TSR_ERR_INTERNAL, "output-formatter %s has no code", name);
 }
 
+/* The threads of HTTP inherit what this one is while it starts them: they may run on all CPUs of the rank, not on the one
+ * alone that a launcher bound it to, and do not take a core from a rank's thread in the moment they are woken: what
+ * connections need is done in a few goes and not one by one. */
+static tsr_status start_http(tsr_server *server)
+{
+    static const struct sched_param none;
+    tsr_affinity_widen_self(); /* the pool pins this thread */
+    sched_setscheduler(0, SCHED_BATCH, &none);
+    tsr_status s = tsr_http_start(server);
+    sched_setscheduler(0, SCHED_OTHER, &none);
+    return s;
+}
+
 static tsr_status open_server(tsr_server *server)
 {
     server->began = tsr_now();
@@ -92,7 +108,7 @@ static tsr_status open_server(tsr_server *server)
     tsr_metrics_init(&server->metrics);
     TSR_TRY(raise_descriptors(server->settings.max_connections));
     TSR_TRY(tsr_watch_start(server));
-    return tsr_http_start(server);
+    return start_http(server);
 }
 
 static void close_server(tsr_server *server)
@@ -134,7 +150,7 @@ static tsr_status lead(tsr_server *server, tsr_engine *engine, const tsr_options
     tsr_engine_get_info(engine, &server->info);
     TSR_TRY(server->info.n_labels > 0 ? check_classifier(o, server->info.task) : load_chat(server, o));
     tsr_engine_counts counts = tsr_engine_get_counts(engine);
-    tsr_metrics_engine(&server->metrics, &counts);
+    tsr_metrics_engine(&server->metrics, &counts, &(tsr_host_seconds){0});
     server->most_tokens = tsr_min(server->info.context, (int64_t)counts.pages_total * TSR_PAGE_TOKENS);
     atomic_store(&server->state, TSR_SERVE_READY);
     tsr_log(TSR_LOG_INFO, "ready: %s, context %lld", server->settings.model, (long long)server->info.context);
@@ -161,6 +177,7 @@ tsr_status tsr_cmd_serve(tsr_world *world, const tsr_options *o)
 {
     static tsr_server server; /* large; one per process */
     char name[4096];
+    tsr_memory_share_heap();
     server.world = world;
     server.settings = settings_of(o, name, sizeof name);
     tsr_desk_open(&server.desk, server.settings.queue + server.settings.slots);

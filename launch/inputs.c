@@ -26,6 +26,7 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.cache = o->text[TSR_OPT_CACHE];
     e.training_mp_size = (int)o->integer[TSR_OPT_TRAINING_MP_SIZE];
     e.plan_ahead = o->text[TSR_OPT_PLAN_AHEAD];
+    e.prefix_cache = o->flag[TSR_OPT_PREFIX_CACHE];
     e.dtype = o->text[TSR_OPT_DTYPE];
     e.task = o->text[TSR_OPT_TASK];
     e.kernels = o->text[TSR_OPT_KERNELS];

@@ -22,6 +22,7 @@
     N(STEP_TOKENS, SAME, "max_rolling_batch_prefill_tokens", OPTION, "MAX_BATCH_PREFILL_TOKENS")             \
     N(NO_CUDA_GRAPH, OPPOSITE, "enable_cuda_graph", OPTION, "")                                              \
     N(DEADLINE, SAME, "predict_timeout", OPTION, "PREDICT_TIMEOUT")                                          \
+    N(PREFIX_CACHE, SAME, "enable_prefix_caching", OPTION, "")                                               \
     N(OUTPUT, SAME, "save_mp_checkpoint_path", OPTION, "")                                                   \
     N(QUANTIZE, SAME, "quantize", OPTION, "HF_MODEL_QUANTIZE")                                               \
     N(TRUST_REMOTE_CODE, SAME, "trust_remote_code", OPTION, "HF_MODEL_TRUST_REMOTE_CODE")                    \

@@ -154,6 +154,9 @@ enum {
       "plan a step while the one before runs; auto: on for GPUs; the tokens are the same")                   \
     X(PACE, "pace", BOOL, "true", 0, 0, "", TSR_CMD_SERVE,                                                   \
       "read long prompts in pieces that hold up the tokens of others no longer than usual")                  \
+    X(PREFIX_CACHE, "prefix-cache", BOOL, "true", 0, 0, "",                                                  \
+      TSR_CMD_GENERATE | TSR_CMD_CLASSIFY | TSR_CMD_SERVE,                                                   \
+      "prompts that begin alike share what is computed of their beginning; it is kept while there is room")  \
     X(DEADLINE, "deadline", REAL, "60", 1, 86400, "S", TSR_CMD_RUNS,                                         \
       "seconds a step may take before the job is ended")                                                     \
     X(CONFIG, "config", TEXT, "", 0, 0, "FILE", TSR_CMD_ALL,                                                 \

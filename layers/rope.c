@@ -133,3 +133,22 @@ void tsr_rope_angles_of_rows(const tsr_rope *rope, int64_t position, int64_t sec
         sin_out[i] = (float)sin(angle) * factor;
     }
 }
+
+/* Up to its max_positions a rope is as a static one. Beyond, LONG has one other table: how many such ropes are beyond
+ * says which, since a greater length is beyond all that a smaller one is. The others turn by the length itself. */
+int64_t tsr_rope_regime(const tsr_rope *ropes, int64_t n, int64_t position, int64_t prompt_length)
+{
+    int64_t n_long = 0, stretched = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t length = tsr_rope_length(&ropes[i], position, prompt_length);
+        if (ropes[i].kind == TSR_ROPE_STATIC || length <= ropes[i].max_positions) continue;
+        if (ropes[i].kind == TSR_ROPE_LONG) {
+            n_long++;
+            continue;
+        }
+        if (stretched > 0 && stretched != length) return TSR_NO_REGIME;
+        stretched = length;
+    }
+    if (stretched > 0 && n_long > 0) return TSR_NO_REGIME;
+    return stretched > 0 ? n + stretched : n_long;
+}

@@ -54,6 +54,11 @@ static inline int64_t tsr_rope_length(const tsr_rope *rope, int64_t position, in
     return prompt_length > position || rope->kind == TSR_ROPE_STEPPED ? prompt_length : position + 1;
 }
 
+/* What the angles of the token at `position` depend on besides its position, as a number: equal numbers, equal angles, in
+ * whatever text. TSR_NO_REGIME: not to be compared. For a given prompt_length it never falls as positions rise. */
+enum { TSR_NO_REGIME = -1 };
+int64_t tsr_rope_regime(const tsr_rope *ropes, int64_t n, int64_t position, int64_t prompt_length);
+
 /* cos and sin [dims/2] of one position; `length` as above. Angles are rounded to float32, as in the models'
  * training. */
 void tsr_rope_angles(const tsr_rope *rope, int64_t position, int64_t length, float *cos_out, float *sin_out);

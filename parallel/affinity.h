@@ -56,4 +56,9 @@ tsr_status tsr_affinity_decide(const tsr_affinity_rank *ranks, int n_ranks, cons
  * the pool's (base/pool.h). */
 tsr_status tsr_affinity_plan(tsr_world *world, int wanted_threads, tsr_affinity *out);
 
+/* Local. The calling thread, and those it starts afterwards, may run on all CPUs of rule 1: for threads beside the
+ * pool's, which a launcher's own idea of binding would press onto one core with them. A system that refuses is no
+ * failure: they run where they did. */
+void tsr_affinity_widen_self(void);
+
 #endif

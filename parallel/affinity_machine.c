@@ -241,3 +241,16 @@ tsr_status tsr_affinity_plan(tsr_world *world, int wanted_threads, tsr_affinity 
     tsr_free(core_of);
     return status;
 }
+
+void tsr_affinity_widen_self(void)
+{
+    tsr_affinity_rank self;
+    uint64_t bits[KERNEL_CPUS / 64] = {0};
+    if (describe_self(0, &self) != TSR_OK) {
+        tsr_error_clear();
+        return;
+    }
+    if (!self.bound_by_default) return;
+    memcpy(bits, &self.widest, sizeof self.widest);
+    sched_setaffinity(0, sizeof bits, (const cpu_set_t *)bits);
+}

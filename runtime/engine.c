@@ -342,6 +342,8 @@ static tsr_status build_steps(tsr_engine *e)
     tsr_scheduler_set_ahead(e->scheduler, e->goes_ahead);
     if (e->options.pace) TSR_TRY(tsr_step_pace_create(&e->pace));
     tsr_scheduler_set_pace(e->scheduler, e->pace);
+    if (e->options.prefix_cache)
+        TSR_TRY(tsr_scheduler_share_prefixes(e->scheduler, e->local->ropes, e->local->n_ropes));
     return TSR_OK;
 }
 
@@ -547,7 +549,10 @@ tsr_engine_counts tsr_engine_get_counts(const tsr_engine *e)
                                .running = c.running,
                                .pages_total = c.pages_total,
                                .pages_used = c.pages_used,
+                               .pages_touched = c.pages_touched,
                                .steps = c.steps,
                                .prompt_tokens = c.prompt_tokens,
-                               .generated_tokens = c.generated_tokens};
+                               .generated_tokens = c.generated_tokens,
+                               .prefix_queries = c.prefix_queries,
+                               .prefix_hits = c.prefix_hits};
 }

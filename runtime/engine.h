@@ -27,7 +27,10 @@ const struct tsr_tokenizer *tsr_engine_tokenizer(const tsr_engine *engine);
 typedef struct tsr_engine_counts {
     int32_t waiting, running;
     int32_t pages_total, pages_used; /* of keys and values */
+    int32_t pages_touched;           /* used at any time: those that have memory */
     int64_t steps, prompt_tokens, generated_tokens;
+    int64_t prefix_queries,
+        prefix_hits; /* tokens of prompts: looked for in the prefix cache; found, and so not read */
 } tsr_engine_counts;
 tsr_engine_counts tsr_engine_get_counts(const tsr_engine *engine);
 

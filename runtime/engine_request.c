@@ -235,8 +235,10 @@ static tsr_status add_text(tsr_engine *e, engine_request *r)
     tsr_request *q = r->request;
     if (q->n_generated > 0 && r->first_token == 0) {
         r->first_token = tsr_now();
-        tsr_log(TSR_LOG_DEBUG, "request %lld: first token after %.1f ms", (long long)r->id,
-                1e3 * (r->first_token - r->submitted));
+        tsr_log(TSR_LOG_DEBUG,
+                "request %lld: first token after %.1f ms; %d of %d tokens were in the prefix cache",
+                (long long)r->id, 1e3 * (r->first_token - r->submitted), q->n_shared * TSR_PAGE_TOKENS,
+                q->spec.n_prompt);
     }
     if (!r->detokenizer || r->closed) return TSR_OK;
     while (r->n_read < q->n_generated && !r->closed) {
@@ -327,7 +329,8 @@ tsr_status tsr_engine_result(const tsr_engine *e, int64_t id, tsr_result *out)
                         .alternatives = q->top,
                         .prompt_alternatives = q->prompt_top,
                         .waiting = q->state == TSR_REQUEST_WAITING,
-                        .n_label_rows = r->scores ? q->n_outputs : 0};
+                        .n_label_rows = r->scores ? q->n_outputs : 0,
+                        .n_cached = (int64_t)q->n_shared * TSR_PAGE_TOKENS};
     out->first_token_seconds = r->first_token > 0 ? r->first_token - r->submitted : 0;
     out->seconds = r->ended > 0 ? r->ended - r->submitted : 0;
     return TSR_OK;

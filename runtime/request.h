@@ -85,6 +85,9 @@ typedef struct tsr_request {
 
     /* The scheduler's. */
     int32_t n_computed; /* tokens of prompt and generated that are in the cache */
+    int32_t n_shared;   /* pages of the cache that it did not compute itself */
+    int32_t n_noted;    /* its first pages that stand in the prefix cache */
+    bool notes_no_more; /* none of its further pages will */
     int32_t slot;       /* -1 unless running */
     int32_t reserved;   /* pages promised and not taken yet */
     int32_t chosen_row; /* row of the step planned last that chooses a token for it */
@@ -96,6 +99,11 @@ typedef struct tsr_request {
 tsr_status tsr_request_create(const tsr_request_spec *spec, const tsr_step_limits *limits, tsr_request **out);
 /* The request must not be waiting or running. */
 void tsr_request_destroy(tsr_request **request);
+
+/* For the scheduler: keeps what the row of the token at `position` gave. How that ends the request, or NONE; ERROR if the
+ * row failed, or a list could not grow. */
+tsr_finish tsr_request_take(tsr_request *request, tsr_row_kind kind, int32_t position,
+                            const tsr_sample_result *result);
 
 /* Tokens the cache must hold at the worst: the last new token is never fed back. */
 int64_t tsr_request_cached_tokens(const tsr_request_spec *spec);

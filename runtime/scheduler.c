@@ -5,9 +5,9 @@
 #include "base/memory.h"
 #include "layers/kernel.h"
 #include "runtime/page_pool.h"
+#include "runtime/prefix_cache.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 /* What a row of the step under way is for. */
@@ -29,9 +29,13 @@ enum { MOST_PLANNED = 2 };
 struct tsr_scheduler {
     tsr_step_limits limits;
     tsr_page_pool *pool;
-    int64_t number;      /* of the last record */
-    bool ahead;          /* steps may be marked so */
-    tsr_step_pace *pace; /* NULL: none is kept */
+    tsr_step_pace *pace;        /* NULL: none is kept */
+    tsr_prefix_cache *prefixes; /* NULL: nothing is shared */
+    int64_t table_pages;        /* that the running requests can come to have, shared ones counted for each */
+    int32_t n_shared;           /* pages that the sequences which begin in the record being planned share */
+    bool no_room;               /* for the first that waits, as long as nothing ends or becomes known */
+    int64_t number;             /* of the last record */
+    bool ahead;                 /* steps may be marked so */
 
     tsr_request *first_waiting, *last_waiting;
     tsr_request **running; /* [n_running] of [max_sequences], in order of admission */
@@ -105,6 +109,7 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler)
     tsr_scheduler *s = *scheduler;
     if (!s) return;
     tsr_scheduler_finish_all(s, TSR_FINISH_CANCELLED);
+    tsr_prefix_cache_destroy(&s->prefixes);
     tsr_page_pool_destroy(&s->pool);
     tsr_free(s->running);
     tsr_free(s->free_slots);
@@ -115,6 +120,12 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler)
     tsr_free(s->updated);
     tsr_free(s);
     *scheduler = NULL;
+}
+
+tsr_status tsr_scheduler_share_prefixes(tsr_scheduler *s, const tsr_rope *ropes, int64_t n_ropes)
+{
+    tsr_prefix_cache_options o = {.limits = &s->limits, .pool = s->pool, .ropes = ropes, .n_ropes = n_ropes};
+    return tsr_prefix_cache_create(&o, &s->prefixes);
 }
 
 /* ---- Coming ---- */
@@ -158,11 +169,26 @@ static void leave_queue(tsr_scheduler *s, tsr_request *r)
 
 /* ---- Going ---- */
 
+/* [pages_per_slot] */
+static int32_t *pages_of(const tsr_scheduler *s, const tsr_request *r)
+{
+    return s->slot_pages + (int64_t)r->slot * s->pages_per_slot;
+}
+
+/* Pages that it needs at the worst. */
+static int32_t worst_pages(const tsr_request *r)
+{
+    return tsr_pages_for(tsr_request_cached_tokens(&r->spec));
+}
+
 static void leave_slot(tsr_scheduler *s, tsr_request *r)
 {
-    tsr_page_pool_release(s->pool, s->slot_pages + (int64_t)r->slot * s->pages_per_slot,
-                          s->slot_n_pages[r->slot]);
+    if (s->prefixes)
+        tsr_prefix_cache_leave(s->prefixes, r, pages_of(s, r), s->slot_n_pages[r->slot]);
+    else
+        tsr_page_pool_release(s->pool, pages_of(s, r), s->slot_n_pages[r->slot]);
     tsr_page_pool_unreserve(s->pool, r->reserved);
+    s->table_pages -= worst_pages(r);
     s->slot_n_pages[r->slot] = 0;
     s->free_slots[s->n_free_slots++] = r->slot;
     s->releases[s->n_releases++] = r->slot;
@@ -185,14 +211,14 @@ static void stop_running(tsr_scheduler *s, tsr_request *r)
 void tsr_scheduler_finish(tsr_scheduler *s, tsr_request *r, tsr_finish reason)
 {
     assert(reason != TSR_FINISH_NONE);
+    if (r->state != TSR_REQUEST_WAITING && r->state != TSR_REQUEST_RUNNING) return;
+    r->finish = reason;
+    s->no_room = false;
     if (r->state == TSR_REQUEST_WAITING)
         leave_queue(s, r);
-    else if (r->state == TSR_REQUEST_RUNNING)
-        stop_running(s, r);
     else
-        return;
+        stop_running(s, r);
     r->state = TSR_REQUEST_FINISHED;
-    r->finish = reason;
     s->counts.finished++;
 }
 
@@ -268,17 +294,23 @@ static void plan_row(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, 
         (tsr_record_row){record->n_tokens, record->n_sequences, (int32_t)kind, target};
 }
 
+/* Nothing of it has been planned yet. */
+static bool is_new(const tsr_request *r)
+{
+    return r->n_computed == r->n_shared * TSR_PAGE_TOKENS;
+}
+
+/* The other ranks hear of shared pages with the first ones of its own. */
 static int32_t plan_pages(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, int32_t n_tokens)
 {
-    int32_t *have = &s->slot_n_pages[r->slot];
-    int32_t n = tsr_pages_for((int64_t)r->n_computed + n_tokens) - *have;
-    int32_t *pages = s->slot_pages + (int64_t)r->slot * s->pages_per_slot + *have;
-    tsr_page_pool_take(s->pool, n, pages);
-    memcpy(record->pages + record->n_pages, pages, (size_t)n * sizeof *pages);
-    record->n_pages += n;
+    int32_t *have = &s->slot_n_pages[r->slot], *pages = pages_of(s, r);
+    int32_t n = tsr_pages_for((int64_t)r->n_computed + n_tokens) - *have, told = is_new(r) ? 0 : *have;
+    tsr_page_pool_take(s->pool, n, pages + *have);
     r->reserved -= n;
     *have += n;
-    return n;
+    memcpy(record->pages + record->n_pages, pages + told, (size_t)(*have - told) * sizeof *pages);
+    record->n_pages += *have - told;
+    return *have - told;
 }
 
 /* The token at a position, or the row under way that chooses it. */
@@ -301,16 +333,22 @@ static void plan_tokens(tsr_scheduler *s, tsr_request *r, tsr_step_record *recor
 static int32_t plan_start(const tsr_request *r, tsr_step_record *record)
 {
     const size_t n = (size_t)r->spec.n_biases;
-    if (r->n_computed > 0) return -1;
+    const int32_t shared = r->n_shared * TSR_PAGE_TOKENS;
+    if (!is_new(r)) return -1;
     if (n > 0) memcpy(record->biases + record->n_biases, r->spec.biases, n * sizeof *record->biases);
     record->n_biases += r->spec.n_biases;
+    if (shared > 0 && tsr_sampling_keeps_ids(&r->spec.sampling)) {
+        memcpy(record->shared_ids + record->n_shared_ids, r->spec.prompt, (size_t)shared * sizeof(int32_t));
+        record->n_shared_ids += shared;
+    }
     record->starts[record->n_starts] = (tsr_record_start){.sampling = r->spec.sampling,
                                                           .prompt_length = r->spec.n_prompt,
                                                           .prefix_length = r->spec.prefix_length,
                                                           .mask_position = r->spec.mask_position,
                                                           .n_top = r->spec.n_top,
                                                           .n_prompt_top = r->spec.n_prompt_top,
-                                                          .n_biases = r->spec.n_biases};
+                                                          .n_biases = r->spec.n_biases,
+                                                          .n_shared = r->n_shared};
     return record->n_starts++;
 }
 
@@ -336,17 +374,54 @@ static void plan_sequence(tsr_scheduler *s, tsr_request *r, tsr_step_record *rec
     r->n_computed += n;
 }
 
+static bool take_pages(tsr_scheduler *s, tsr_request *r, int32_t shared)
+{
+    int32_t worst = worst_pages(r);
+    if (s->prefixes) return tsr_prefix_cache_begin(s->prefixes, r, pages_of(s, r), shared, worst);
+    if (!tsr_page_pool_reserve(s->pool, worst)) return false;
+    r->reserved = worst;
+    return true;
+}
+
+/* Room in the page tables and in the pool, for a request that has got a slot. */
+static bool take_room(tsr_scheduler *s, tsr_request *r, int32_t shared)
+{
+    int64_t table_pages = s->table_pages + worst_pages(r);
+    s->no_room = table_pages > tsr_most_table_pages(&s->limits) || !take_pages(s, r, shared);
+    if (!s->no_room) s->table_pages = table_pages;
+    return !s->no_room;
+}
+
+/* Behind the pages that it shares. */
+static bool begin_in_slot(tsr_scheduler *s, tsr_request *r, const tsr_step_record *record)
+{
+    int32_t shared = s->prefixes ? tsr_prefix_cache_match(s->prefixes, r, pages_of(s, r)) : 0;
+    r->n_computed = shared * TSR_PAGE_TOKENS;
+    if (chunk_tokens(s, r, record) > 0 && s->n_shared + shared <= tsr_most_shared_pages(&s->limits) &&
+        take_room(s, r, shared)) {
+        s->n_shared += shared;
+        s->slot_n_pages[r->slot] = shared;
+        if (tsr_prefix_cache_serves(s->prefixes, r)) s->counts.prefix_queries += r->spec.n_prompt;
+        s->counts.prefix_hits += r->n_computed;
+        return true;
+    }
+    r->n_computed = 0;
+    return false;
+}
+
 /* Admits the request that has waited longest; false if it has to go on waiting. */
 static bool admit_first(tsr_scheduler *s, tsr_step_record *record)
 {
     tsr_request *r = s->first_waiting;
-    if (!r || s->n_free_slots == 0 || chunk_tokens(s, r, record) == 0) return false;
-    int32_t pages = tsr_pages_for(tsr_request_cached_tokens(&r->spec));
-    if (!tsr_page_pool_reserve(s->pool, pages)) return false;
+    if (!r || s->n_free_slots == 0 || s->no_room || chunk_tokens(s, r, record) == 0) return false;
+    r->slot = s->free_slots[s->n_free_slots - 1];
+    if (!begin_in_slot(s, r, record)) {
+        r->slot = -1;
+        return false;
+    }
+    s->n_free_slots--;
     leave_queue(s, r);
     r->state = TSR_REQUEST_RUNNING;
-    r->reserved = pages;
-    r->slot = s->free_slots[--s->n_free_slots];
     s->running[s->n_running++] = r;
     plan_sequence(s, r, record, chunk_tokens(s, r, record));
     return true;
@@ -357,7 +432,7 @@ static void begin_record(tsr_scheduler *s, tsr_step_record *record, tsr_record_k
     tsr_step_record_clear(record, kind, ++s->number);
     memcpy(record->releases, s->releases, (size_t)s->n_releases * sizeof *s->releases);
     record->n_releases = s->n_releases;
-    s->n_releases = s->n_updated = 0;
+    s->n_releases = s->n_updated = s->n_shared = 0;
 }
 
 void tsr_scheduler_set_ahead(tsr_scheduler *s, bool ahead)
@@ -394,10 +469,19 @@ static bool may_go_ahead(const tsr_scheduler *s, const planned_step *step)
     return s->ahead && left;
 }
 
+/* What the steps planned so far have made certain may be shared from now on. */
+static void note_pages(tsr_scheduler *s)
+{
+    for (int32_t i = 0; i < s->n_running && s->prefixes; i++)
+        if (tsr_prefix_cache_advance(s->prefixes, s->running[i], pages_of(s, s->running[i])))
+            s->no_room = false;
+}
+
 void tsr_scheduler_plan(tsr_scheduler *s, tsr_step_record *record)
 {
     assert(s->n_planned < MOST_PLANNED);
     planned_step *step = &s->planned[s->n_planned];
+    note_pages(s);
     begin_record(s, record, TSR_RECORD_STEP);
     step->work = (tsr_step_work){0};
     for (int32_t i = 0; i < s->n_running; i++)
@@ -430,78 +514,10 @@ void tsr_scheduler_plan_shutdown(tsr_scheduler *s, tsr_step_record *record)
 
 /* ---- Results ---- */
 
-static bool among(const int32_t *ids, int32_t n, int32_t id)
-{
-    for (int32_t i = 0; i < n; i++)
-        if (ids[i] == id) return true;
-    return false;
-}
-
-/* Stores a row's list of best tokens as list number i of n each; a short one is padded. */
-static tsr_status keep_top(tsr_token_logprob **lists, int64_t *capacity, int64_t i, int32_t n,
-                           const tsr_sample_result *result)
-{
-    if (n == 0) return TSR_OK;
-    void *p = *lists;
-    TSR_TRY(tsr_grow(&p, capacity, (i + 1) * n, sizeof **lists, "lists of best tokens"));
-    *lists = p;
-    for (int32_t j = 0; j < n; j++)
-        (*lists)[i * n + j] = j < result->n_top ? result->top[j] : (tsr_token_logprob){-1, NAN};
-    return TSR_OK;
-}
-
-static tsr_status take_score(tsr_request *r, int32_t position, const tsr_sample_result *result)
-{
-    int32_t i = position + 1;
-    r->prompt_logprobs[i] = result->logprob;
-    r->n_scored = i + 1;
-    if (i == 1)
-        TSR_TRY(keep_top(&r->prompt_top, &r->prompt_top_capacity, 0, r->spec.n_prompt_top,
-                         &(tsr_sample_result){0}));
-    return keep_top(&r->prompt_top, &r->prompt_top_capacity, i, r->spec.n_prompt_top, result);
-}
-
-static tsr_status take_token(tsr_request *r, const tsr_sample_result *result, tsr_finish *finish)
-{
-    const tsr_request_spec *spec = &r->spec;
-    TSR_TRY(keep_top(&r->top, &r->top_capacity, r->n_generated, spec->n_top, result));
-    r->generated[r->n_generated] = result->id;
-    r->logprobs[r->n_generated++] = result->logprob;
-    if (!spec->ignore_eos && among(spec->eos_ids, spec->n_eos, result->id))
-        *finish = TSR_FINISH_EOS;
-    else if (among(spec->stop_ids, spec->n_stop, result->id))
-        *finish = TSR_FINISH_STOP;
-    else if (r->n_generated == spec->max_new_tokens)
-        *finish = TSR_FINISH_LENGTH;
-    return TSR_OK;
-}
-
-static tsr_finish take_outputs(tsr_request *r, int32_t position, const tsr_sample_result *result)
-{
-    size_t cols = (size_t)r->spec.output_cols;
-    memcpy(r->outputs + (size_t)r->n_outputs++ * cols, result->outputs, cols * sizeof *r->outputs);
-    return position == r->spec.n_prompt - 1 ? TSR_FINISH_LENGTH : TSR_FINISH_NONE;
-}
-
 static tsr_finish take_result(tsr_scheduler *s, const planned_row *row, const tsr_sample_result *result)
 {
-    tsr_request *r = row->request;
-    tsr_finish finish = TSR_FINISH_NONE;
-    tsr_status status = TSR_OK;
-    int64_t capacity = 0;
-    if (result->failed) return TSR_FINISH_ERROR;
-    if (row->kind == TSR_ROW_OUTPUTS) return take_outputs(r, row->position, result);
-    if (row->kind == TSR_ROW_SCORE) {
-        status = take_score(r, row->position, result);
-    } else if (row->kind == TSR_ROW_TOP) {
-        status = keep_top(&r->final_top, &capacity, 0, r->spec.n_top, result);
-        finish = TSR_FINISH_LENGTH;
-    } else {
-        status = take_token(r, result, &finish);
-        s->counts.generated_tokens++;
-    }
-    if (r->spec.prompt_logprobs && row->kind != TSR_ROW_SCORE) r->n_scored = r->spec.n_prompt;
-    return status == TSR_OK ? finish : TSR_FINISH_ERROR;
+    if (row->kind == TSR_ROW_SAMPLE && !result->failed) s->counts.generated_tokens++;
+    return tsr_request_take(row->request, row->kind, row->position, result);
 }
 
 tsr_status tsr_scheduler_commit(tsr_scheduler *s, const tsr_sample_result *results, int32_t n_results)
@@ -542,4 +558,5 @@ void tsr_scheduler_get_counts(const tsr_scheduler *s, tsr_scheduler_counts *out)
     out->pages_total = tsr_page_pool_total(s->pool);
     out->pages_used = tsr_page_pool_used(s->pool);
     out->pages_reserved = tsr_page_pool_reserved(s->pool);
+    out->pages_touched = tsr_page_pool_touched(s->pool);
 }

@@ -27,12 +27,16 @@
  * left to run after them, whose rows score or choose tokens and list no others, for sequences that no penalty and no
  * rule makes depend on the tokens they have so far.
  *
+ * Sharing (share_prefixes): a request whose prompt begins with pages that are in the cache already, see
+ * prefix_cache.h, begins behind them. Pages that are kept without a user count as free.
+ *
  * Rank 0 only, local, not thread-safe. plan and commit take time in proportion to the sequences and rows of
- * the step, and allocate nothing (except lists of best tokens, which grow with what they hold).
+ * the step and the pages of prompts that begin in it, and allocate nothing (except lists of best tokens, which grow with what they hold).
  */
 #ifndef TSR_RUNTIME_SCHEDULER_H
 #define TSR_RUNTIME_SCHEDULER_H
 
+#include "layers/rope.h"
 #include "runtime/request.h"
 #include "runtime/step_pace.h"
 #include "runtime/step_record.h"
@@ -44,7 +48,9 @@ typedef struct tsr_scheduler tsr_scheduler;
 typedef struct tsr_scheduler_counts {
     int32_t waiting, running;                                 /* requests */
     int32_t pages_total, pages_used, pages_reserved;          /* reserved: promised, not used yet */
+    int32_t pages_touched;                                    /* used at any time */
     int64_t steps, prompt_tokens, generated_tokens, finished; /* since creation */
+    int64_t prefix_queries, prefix_hits; /* tokens of admitted prompts that might share, and that did */
 } tsr_scheduler_counts;
 
 tsr_status tsr_scheduler_create(const tsr_step_limits *limits, tsr_scheduler **out);
@@ -58,6 +64,10 @@ void tsr_scheduler_set_ahead(tsr_scheduler *scheduler, bool ahead);
 void tsr_scheduler_set_pace(tsr_scheduler *scheduler, tsr_step_pace *pace);
 /* What the oldest step under way took; to be said before its commit, where pace is to be kept. */
 void tsr_scheduler_measured(tsr_scheduler *scheduler, double seconds);
+
+/* Lets requests share pages; off at first. ropes: [n_ropes] of the model; must outlive the scheduler. Once, before the
+ * first request. TSR_ERR_MEMORY. */
+tsr_status tsr_scheduler_share_prefixes(tsr_scheduler *scheduler, const tsr_rope *ropes, int64_t n_ropes);
 
 /* Queues a request, which must stay until it is finished. TSR_ERR_CAPACITY if the cache can never hold it. */
 tsr_status tsr_scheduler_submit(tsr_scheduler *scheduler, tsr_request *request);

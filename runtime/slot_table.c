@@ -2,6 +2,7 @@
 #include "runtime/slot_table.h"
 
 #include "base/memory.h"
+#include "layers/kernel.h"
 
 #include <string.h>
 
@@ -26,6 +27,13 @@ typedef struct row_tokens {
     int32_t n;
 } row_tokens;
 
+/* A page's last writer, and those who have it. */
+typedef struct page_past {
+    int64_t filled; /* number of the record that filled it, 0: it is not full */
+    int32_t place;  /* then: its index among the pages of its text */
+    int32_t users;  /* slots */
+} page_past;
+
 struct tsr_slot_table {
     tsr_step_limits limits;
     int64_t number;  /* of the last record */
@@ -33,7 +41,7 @@ struct tsr_slot_table {
     id_set *seen;    /* [max_sequences] */
     int32_t *pages;  /* [max_sequences][pages_per_slot] */
     int32_t pages_per_slot;
-    int32_t *page_owner;     /* [n_pages] slot + 1, or 0 */
+    page_past *past;         /* [n_pages] */
     int64_t *last_step;      /* [max_sequences] number of the last record with a sequence in this slot */
     row_tokens last, before; /* of the step applied last, and of the one before, which its ids may refer to */
 };
@@ -55,8 +63,8 @@ static tsr_status make_arrays(tsr_slot_table *t)
     TSR_TRY(
         tsr_calloc(l->max_sequences, t->pages_per_slot * (int64_t)sizeof *t->pages, "the slot table", &p));
     t->pages = p;
-    TSR_TRY(tsr_calloc(l->n_pages, sizeof *t->page_owner, "the slot table", &p));
-    t->page_owner = p;
+    TSR_TRY(tsr_calloc(l->n_pages, sizeof *t->past, "the slot table", &p));
+    t->past = p;
     TSR_TRY(tsr_calloc(l->max_sequences, sizeof *t->last_step, "the slot table", &p));
     t->last_step = p;
     TSR_TRY(tsr_calloc(l->max_rows, sizeof(int32_t), "the slot table", &p));
@@ -99,7 +107,7 @@ void tsr_slot_table_destroy(tsr_slot_table **slots)
     tsr_free(t->slots);
     tsr_free(t->seen);
     tsr_free(t->pages);
-    tsr_free(t->page_owner);
+    tsr_free(t->past);
     tsr_free(t->last_step);
     tsr_free(t->last.ids);
     tsr_free(t->before.ids);
@@ -172,7 +180,7 @@ static tsr_status release(tsr_slot_table *t, int32_t slot)
 {
     tsr_slot *s = &t->slots[slot];
     if (!s->used) return lost("a free slot released:", slot);
-    for (int32_t i = 0; i < s->n_pages; i++) t->page_owner[s->pages[i]] = 0;
+    for (int32_t i = 0; i < s->n_pages; i++) t->past[s->pages[i]].users--;
     clear_seen(t, slot);
     s->used = false;
     s->n_cached = s->n_pages = 0;
@@ -184,13 +192,24 @@ static tsr_status begin(tsr_slot_table *t, const tsr_record_sequence *q, const t
 {
     tsr_slot *s = &t->slots[q->slot];
     if (s->used) return lost("a new sequence in used slot", q->slot);
-    if (q->position != 0) return lost("a new sequence at position", q->position);
+    if (q->position != (int64_t)start->n_shared * TSR_PAGE_TOKENS)
+        return lost("a new sequence at position", q->position);
+    s->n_cached = q->position;
     s->used = true;
     s->start = *start;
     return keep_biases(t, q->slot, biases, start->n_biases);
 }
 
-static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *pages)
+static tsr_status share_page(const tsr_slot_table *t, int32_t page, int32_t place)
+{
+    const page_past *past = &t->past[page];
+    if (past->filled == 0 || past->filled == t->number) return lost("a page shared before it is full:", page);
+    return past->place == place ? TSR_OK : lost("a shared page at another place in its text:", page);
+}
+
+/* The first `shared` of the new pages are those of others. */
+static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *pages,
+                            int32_t shared)
 {
     tsr_slot *s = &t->slots[q->slot];
     int32_t *own = t->pages + (int64_t)q->slot * t->pages_per_slot;
@@ -198,43 +217,77 @@ static tsr_status add_pages(tsr_slot_table *t, const tsr_record_sequence *q, con
     if (n > t->pages_per_slot || n < tsr_pages_for((int64_t)q->position + q->n_tokens))
         return lost("number of pages", n);
     for (int32_t i = 0; i < q->n_pages; i++) {
-        if (t->page_owner[pages[i]] != 0) return lost("a page in use handed out:", pages[i]);
-        t->page_owner[pages[i]] = q->slot + 1;
+        page_past *past = &t->past[pages[i]];
+        if (i < shared)
+            TSR_TRY(share_page(t, pages[i], s->n_pages));
+        else if (past->users != 0)
+            return lost("a page in use handed out:", pages[i]);
+        else
+            past->filled = 0;
+        past->users++;
         own[s->n_pages++] = pages[i];
     }
     return TSR_OK;
 }
 
-static tsr_status note_tokens(tsr_slot_table *t, const tsr_record_sequence *q, const int32_t *ids)
+/* Pages that n more tokens make full. */
+static void fill_pages(tsr_slot_table *t, const tsr_slot *s, int32_t n)
 {
-    const tsr_record_start *start = &t->slots[q->slot].start;
+    for (int32_t i = s->n_cached / TSR_PAGE_TOKENS; i < (s->n_cached + n) / TSR_PAGE_TOKENS; i++) {
+        page_past *past = &t->past[s->pages[i]];
+        past->filled = t->number;
+        past->place = i;
+    }
+}
+
+/* Of the tokens [n] from a position on. */
+static tsr_status note_tokens(tsr_slot_table *t, int32_t slot, int32_t position, const int32_t *ids,
+                              int32_t n)
+{
+    const tsr_record_start *start = &t->slots[slot].start;
     bool history = start->sampling.keep_history, counts = tsr_sampling_counts(&start->sampling);
     bool keep = start->sampling.repetition_penalty != 1;
-    for (int32_t i = 0; i < q->n_tokens; i++) {
+    for (int32_t i = 0; i < n; i++) {
         int32_t row = TSR_TOKEN_OF_ROW(ids[i]); /* the mapping is its own inverse */
         int32_t token = ids[i] >= 0 ? ids[i] : row < t->before.n ? t->before.ids[row] : NO_TOKEN;
         if (token == NO_TOKEN) return lost("a token of row", row);
         if (token == UNKNOWN && tsr_sampling_looks_back(&start->sampling))
             return lost("a token not known yet, of row", row);
-        if (keep) TSR_TRY(add_seen(t, q->slot, token));
-        if (history) TSR_TRY(add_history(t, q->slot, token));
-        if (counts && q->position + i >= start->prompt_length) TSR_TRY(count(t, q->slot, token));
+        if (keep) TSR_TRY(add_seen(t, slot, token));
+        if (history) TSR_TRY(add_history(t, slot, token));
+        if (counts && position + i >= start->prompt_length) TSR_TRY(count(t, slot, token));
     }
     return TSR_OK;
 }
 
-static tsr_status go_on(tsr_slot_table *t, const tsr_step_record *r, const tsr_record_sequence *q,
-                        const int32_t *pages, const int32_t *ids, const tsr_logit_bias *biases)
+/* What of a record has been carried out. */
+typedef struct cursor {
+    const int32_t *pages, *ids, *shared_ids;
+    const tsr_logit_bias *biases;
+} cursor;
+
+static tsr_status go_on(tsr_slot_table *t, const tsr_step_record *r, const tsr_record_sequence *q, cursor *at)
 {
     tsr_slot *s = &t->slots[q->slot];
+    int32_t shared = q->start >= 0 ? r->starts[q->start].n_shared : 0;
     if (t->last_step[q->slot] == r->number) return lost("two sequences in slot", q->slot);
     t->last_step[q->slot] = r->number;
-    if (q->start >= 0) TSR_TRY(begin(t, q, &r->starts[q->start], biases));
+    if (q->start >= 0) {
+        TSR_TRY(begin(t, q, &r->starts[q->start], at->biases));
+        at->biases += r->starts[q->start].n_biases;
+    }
     if (!s->used) return lost("a sequence goes on in free slot", q->slot);
     if (q->position != s->n_cached) return lost("a sequence goes on at position", q->position);
-    TSR_TRY(add_pages(t, q, pages));
-    TSR_TRY(note_tokens(t, q, ids));
+    TSR_TRY(add_pages(t, q, at->pages, shared));
+    if (shared > 0 && tsr_sampling_keeps_ids(&s->start.sampling)) {
+        TSR_TRY(note_tokens(t, q->slot, 0, at->shared_ids, shared * TSR_PAGE_TOKENS));
+        at->shared_ids += shared * TSR_PAGE_TOKENS;
+    }
+    TSR_TRY(note_tokens(t, q->slot, q->position, at->ids, q->n_tokens));
+    fill_pages(t, s, q->n_tokens);
     s->n_cached += q->n_tokens;
+    at->pages += q->n_pages;
+    at->ids += q->n_tokens;
     return TSR_OK;
 }
 
@@ -255,15 +308,8 @@ tsr_status tsr_slot_table_apply(tsr_slot_table *t, const tsr_step_record *r)
     t->number = r->number;
     expect_tokens(t, r);
     for (int32_t i = 0; i < r->n_releases; i++) TSR_TRY(release(t, r->releases[i]));
-    const int32_t *pages = r->pages, *ids = r->ids;
-    const tsr_logit_bias *biases = r->biases;
-    for (int32_t i = 0; i < r->n_sequences; i++) {
-        const tsr_record_sequence *q = &r->sequences[i];
-        TSR_TRY(go_on(t, r, q, pages, ids, biases));
-        if (q->start >= 0) biases += r->starts[q->start].n_biases;
-        pages += q->n_pages;
-        ids += q->n_tokens;
-    }
+    cursor at = {r->pages, r->ids, r->shared_ids, r->biases};
+    for (int32_t i = 0; i < r->n_sequences; i++) TSR_TRY(go_on(t, r, &r->sequences[i], &at));
     return TSR_OK;
 }
 

@@ -1,10 +1,11 @@
 /* slot_table.h: what each rank knows of the sequences in flight: their pages, lengths and sampling
  * parameters.
  *
- * Changed by step records alone, through one function, so that it is the same on every rank. A page belongs
- * to one slot at most; the table checks it. Sequences with a repetition penalty keep the set of their
- * ids, those with a frequency or presence penalty the counts of their new ids, those whose sampling asks for it
- * all ids in order.
+ * Changed by step records alone, through one function, so that it is the same on every rank. A page is written by
+ * one slot. Others may share it once an earlier record has filled it, each at the place in its text where it stood in
+ * the first one's, for as long as it is not handed out anew; and that it is only when no slot has it. The table checks
+ * all of this. Sequences with a repetition penalty keep the set of their ids, those with a frequency or presence penalty
+ * the counts of their new ids, those whose sampling asks for it all ids in order.
  * Local, not thread-safe. Allocates only for these, when they grow.
  */
 #ifndef TSR_RUNTIME_SLOT_TABLE_H
@@ -37,8 +38,8 @@ tsr_status tsr_slot_table_create(const tsr_step_limits *limits, tsr_slot_table *
 void tsr_slot_table_destroy(tsr_slot_table **slots);
 
 /* Carries a record out. TSR_ERR_INTERNAL if it contradicts the table (wrong number in the series, a slot or
- * page in use, a gap in positions, a token of a row that sampled none): the ranks have lost each other, and
- * the table must not be used further. TSR_ERR_MEMORY likewise. */
+ * page in use, a shared page that does not hold what it should, a gap in positions, a token of a row that sampled
+ * none): the ranks have lost each other, and the table must not be used further. TSR_ERR_MEMORY likewise. */
 tsr_status tsr_slot_table_apply(tsr_slot_table *slots, const tsr_step_record *record);
 
 /* Notes the results of the step of the record applied last, by row, for TSR_TOKEN_OF_ROW in the next record. Where they

@@ -1,6 +1,7 @@
 /* step_limits.c: the sizes every step is bounded by, checked once. */
 #include "runtime/step_limits.h"
 
+#include "base/checked.h"
 #include "layers/kernel.h"
 
 /* Far above any real engine, and small enough that products of two of them fit 64 bits and sums 32. */
@@ -11,6 +12,9 @@ enum {
     MOST_PAGES = 1 << 28,
     MOST_IDS = 1 << 26
 };
+
+/* Enough for what is common, at 2 MiB of token ids a step and 4 MiB of page tables. */
+enum { SHARED_PAGES = 1 << 14, TABLE_PAGES = 1 << 20 };
 
 static tsr_status in_range(const char *what, int32_t value, int32_t most)
 {
@@ -36,4 +40,16 @@ tsr_status tsr_step_limits_check(const tsr_step_limits *limits)
 int32_t tsr_pages_for(int64_t n_tokens)
 {
     return (int32_t)((n_tokens + TSR_PAGE_TOKENS - 1) / TSR_PAGE_TOKENS);
+}
+
+int32_t tsr_most_shared_pages(const tsr_step_limits *limits)
+{
+    int64_t one = tsr_pages_for(limits->max_context), all = one * limits->max_sequences;
+    return (int32_t)tsr_min(all, tsr_max(one, SHARED_PAGES));
+}
+
+int64_t tsr_most_table_pages(const tsr_step_limits *limits)
+{
+    int64_t all = (int64_t)tsr_pages_for(limits->max_context) * limits->max_sequences;
+    return tsr_max(limits->n_pages, tsr_min(all, TABLE_PAGES));
 }

@@ -25,4 +25,9 @@ tsr_status tsr_step_limits_check(const tsr_step_limits *limits);
 /* Pages that hold n tokens. */
 int32_t tsr_pages_for(int64_t n_tokens);
 
+/* Most pages that the sequences beginning in one step share with others: at the least those of one sequence. */
+int32_t tsr_most_shared_pages(const tsr_step_limits *limits);
+/* Most pages in the page tables of all sequences together, a page counting for each that has it: at the least n_pages. */
+int64_t tsr_most_table_pages(const tsr_step_limits *limits);
+
 #endif

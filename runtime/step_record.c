@@ -16,23 +16,27 @@ typedef struct wire_header {
     int32_t kind;
     int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows;
     int32_t ahead; /* 0 or 1 */
-    int32_t n_biases;
-    int32_t zero;
+    int32_t n_biases, n_shared_ids;
 } wire_header;
 
 /* The arrays of a record in the order of the wire. */
-enum { SECTIONS = 7 };
+enum { SECTIONS = 8 };
 typedef struct section {
     void *data;
     int64_t size;
     int32_t count, most;
 } section;
 
-/* Pages that the sequences of one step can begin to use. */
+/* Pages that the sequences of one step can begin to use: new ones are all different, shared ones need not be. */
 static int32_t most_pages(const tsr_step_limits *l)
 {
     int64_t most = (int64_t)l->max_tokens / TSR_PAGE_TOKENS + l->max_sequences;
-    return (int32_t)(most < l->n_pages ? most : l->n_pages);
+    return (int32_t)(most < l->n_pages ? most : l->n_pages) + tsr_most_shared_pages(l);
+}
+
+static int32_t most_shared_ids(const tsr_step_limits *l)
+{
+    return tsr_most_shared_pages(l) * TSR_PAGE_TOKENS;
 }
 
 static int32_t most_biases(const tsr_step_limits *l)
@@ -50,6 +54,7 @@ static void list_sections(const tsr_step_record *r, const tsr_step_limits *l, se
         {r->ids, sizeof *r->ids, r->n_tokens, l->max_tokens},
         {r->rows, sizeof *r->rows, r->n_rows, l->max_rows},
         {r->biases, sizeof *r->biases, r->n_biases, most_biases(l)},
+        {r->shared_ids, sizeof *r->shared_ids, r->n_shared_ids, most_shared_ids(l)},
     };
     memcpy(out, all, sizeof all);
 }
@@ -76,6 +81,8 @@ static tsr_status make_arrays(tsr_step_record *r, const tsr_step_limits *l)
     r->rows = p;
     TSR_TRY(make_array(most_biases(l), sizeof *r->biases, &p));
     r->biases = p;
+    TSR_TRY(make_array(most_shared_ids(l), sizeof *r->shared_ids, &p));
+    r->shared_ids = p;
     return TSR_OK;
 }
 
@@ -104,6 +111,7 @@ void tsr_step_record_destroy(tsr_step_record **record)
     tsr_free(r->ids);
     tsr_free(r->rows);
     tsr_free(r->biases);
+    tsr_free(r->shared_ids);
     tsr_free(r);
     *record = NULL;
 }
@@ -114,7 +122,7 @@ void tsr_step_record_clear(tsr_step_record *record, tsr_record_kind kind, int64_
     record->number = number;
     record->ahead = false;
     record->n_releases = record->n_starts = record->n_sequences = 0;
-    record->n_pages = record->n_tokens = record->n_rows = record->n_biases = 0;
+    record->n_pages = record->n_tokens = record->n_rows = record->n_biases = record->n_shared_ids = 0;
 }
 
 /* ---- Bytes ---- */
@@ -141,9 +149,20 @@ int64_t tsr_step_record_encode(const tsr_step_record *record, void *buffer)
         at += bytes;
     }
     int64_t bytes = at - (char *)buffer;
-    wire_header h = {TSR_RECORD_MAGIC, TSR_RECORD_VERSION, bytes,          r->number,  (int32_t)r->kind,
-                     r->n_releases,    r->n_starts,        r->n_sequences, r->n_pages, r->n_tokens,
-                     r->n_rows,        r->ahead,           r->n_biases,    0};
+    wire_header h = {.magic = TSR_RECORD_MAGIC,
+                     .version = TSR_RECORD_VERSION,
+                     .bytes = bytes,
+                     .number = r->number,
+                     .kind = (int32_t)r->kind,
+                     .n_releases = r->n_releases,
+                     .n_starts = r->n_starts,
+                     .n_sequences = r->n_sequences,
+                     .n_pages = r->n_pages,
+                     .n_tokens = r->n_tokens,
+                     .n_rows = r->n_rows,
+                     .ahead = r->ahead,
+                     .n_biases = r->n_biases,
+                     .n_shared_ids = r->n_shared_ids};
     memcpy(buffer, &h, sizeof h);
     if (bytes < TSR_RECORD_INLINE) memset(at, 0, (size_t)(TSR_RECORD_INLINE - bytes));
     return bytes;
@@ -164,7 +183,6 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     if (h.version != TSR_RECORD_VERSION) return bad("version", h.version);
     if (h.kind < 0 || h.kind >= TSR_RECORD_KIND_COUNT) return bad("kind", h.kind);
     if (h.number < 1) return bad("number", h.number);
-    if (h.zero != 0) return bad("reserved field", h.zero);
     if (h.ahead < 0 || h.ahead > 1) return bad("mark of going ahead", h.ahead);
     r->ahead = h.ahead;
     r->kind = (tsr_record_kind)h.kind;
@@ -176,6 +194,7 @@ static tsr_status read_header(const void *buffer, const tsr_step_limits *limits,
     r->n_tokens = h.n_tokens;
     r->n_rows = h.n_rows;
     r->n_biases = h.n_biases;
+    r->n_shared_ids = h.n_shared_ids;
     section s[SECTIONS];
     list_sections(r, limits, s);
     *bytes = sizeof h;
@@ -219,6 +238,25 @@ static bool within(int64_t value, int64_t least, int64_t most)
     return value >= least && value <= most;
 }
 
+/* The last token of a prompt is computed always, and where tokens see what comes after them nothing is shared. */
+static tsr_status check_shared(const tsr_record_start *s)
+{
+    bool both_ways = s->prefix_length > 0 || s->mask_position > 0;
+    int32_t most = both_ways ? 0 : (s->prompt_length - 1) / TSR_PAGE_TOKENS;
+    return within(s->n_shared, 0, most) ? TSR_OK : bad("number of shared pages", s->n_shared);
+}
+
+static tsr_status check_shared_ids(const tsr_step_record *r, const tsr_step_limits *l)
+{
+    int64_t pages = 0;
+    for (int32_t i = 0; i < r->n_starts; i++)
+        if (tsr_sampling_keeps_ids(&r->starts[i].sampling)) pages += r->starts[i].n_shared;
+    if (r->n_shared_ids != pages * TSR_PAGE_TOKENS) return bad("number of shared ids", r->n_shared_ids);
+    for (int32_t i = 0; i < r->n_shared_ids; i++)
+        if (!within(r->shared_ids[i], 0, l->vocabulary - 1)) return bad("shared id", r->shared_ids[i]);
+    return TSR_OK;
+}
+
 /* Of one start. */
 static tsr_status check_biases(const tsr_logit_bias *biases, int32_t n, const tsr_step_limits *l)
 {
@@ -246,8 +284,10 @@ static tsr_status check_starts(const tsr_step_record *r, const tsr_step_limits *
             return bad("number of biases", s->n_biases);
         TSR_TRY(check_biases(r->biases + biases, s->n_biases, l));
         biases += s->n_biases;
+        if (s->reserved != 0) return bad("reserved field", s->reserved);
+        TSR_TRY(check_shared(s));
     }
-    return biases == r->n_biases ? TSR_OK : bad("number of biases", r->n_biases);
+    return biases == r->n_biases ? check_shared_ids(r, l) : bad("number of biases", r->n_biases);
 }
 
 static tsr_status check_sequences(const tsr_step_record *r, const tsr_step_limits *l)
@@ -257,11 +297,12 @@ static tsr_status check_sequences(const tsr_step_record *r, const tsr_step_limit
     for (int32_t i = 0; i < r->n_sequences; i++) {
         const tsr_record_sequence *s = &r->sequences[i];
         if (!within(s->slot, 0, l->max_sequences - 1)) return bad("slot", s->slot);
-        if (s->start != -1 && s->start != starts++) return bad("start", s->start);
+        if (s->start != -1 && (s->start != starts++ || starts > r->n_starts)) return bad("start", s->start);
         if (!within(s->n_tokens, 1, l->max_tokens)) return bad("number of tokens", s->n_tokens);
         if (!within(s->position, 0, l->max_context - (int64_t)s->n_tokens))
             return bad("position", s->position);
-        if (!within(s->n_pages, 0, l->n_pages)) return bad("number of pages", s->n_pages);
+        int32_t shared = s->start >= 0 ? r->starts[s->start].n_shared : 0;
+        if (!within(s->n_pages, shared, l->n_pages)) return bad("number of pages", s->n_pages);
         tokens += s->n_tokens;
         pages += s->n_pages;
     }

@@ -17,9 +17,10 @@
  *
  * A record says: these slots are free again (first of all); these sequences, each in a slot, go on by these
  * tokens, with these new pages; of these rows we want output. What does not change while a sequence lives
- * (prompt length, sampling, biases) travels once, with its first tokens, and stays in the slot table.
+ * (prompt length, sampling, biases) travels once, with its first tokens, and stays in the slot table. A new sequence may
+ * begin behind full pages that another one has, or had: it shares them (prefix_cache.h).
  *
- * Layout of the bytes: header, releases, starts, sequences, pages, ids, rows, biases: the structs below, back to
+ * Layout of the bytes: header, releases, starts, sequences, pages, ids, rows, biases, shared ids: the structs below, back to
  * back, in the byte order of the machine (the magic number tells if that differs). Ranks of one job run one
  * binary. decode() trusts nothing: counts, sizes and every index that can be checked without history;
  * slot_table.h checks the rest. A bad record is TSR_ERR_INTERNAL. All functions are local; none allocates but
@@ -34,7 +35,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TSR_RECORD_INLINE = 4096, TSR_RECORD_VERSION = 3 };
+enum { TSR_RECORD_INLINE = 4096, TSR_RECORD_VERSION = 4 };
 #define TSR_RECORD_MAGIC UINT32_C(0x54535231) /* "TSR1" */
 
 typedef enum tsr_record_kind {
@@ -53,14 +54,23 @@ typedef struct tsr_record_start {
     int32_t n_top;        /* for its SAMPLE and TOP rows */
     int32_t n_prompt_top; /* for its SCORE rows */
     int32_t n_biases;     /* of the record's, by ascending id; 0 .. TSR_MAX_LOGIT_BIASES */
+    int32_t n_shared; /* pages that other sequences computed: the first ones of its pages in this record */
+    int32_t reserved; /* 0 */
 } tsr_record_start;
+
+/* Whether every rank needs the ids of a sequence, those of shared pages included. */
+static inline bool tsr_sampling_keeps_ids(const tsr_sampling *sampling)
+{
+    return sampling->keep_history || sampling->repetition_penalty != 1;
+}
 
 typedef struct tsr_record_sequence {
     int32_t slot;
-    int32_t start;    /* index into starts: a new sequence takes the (free) slot; -1: it goes on */
-    int32_t position; /* of its first token in this step = tokens cached so far */
+    int32_t start; /* index into starts: a new sequence takes the (free) slot; -1: it goes on */
+    int32_t
+        position; /* of its first token in this step = tokens cached so far, those of shared pages included */
     int32_t n_tokens; /* in this step, >= 1 */
-    int32_t n_pages;  /* new pages, appended to those of the slot */
+    int32_t n_pages;  /* new pages and, of a new sequence, shared ones; appended to those of the slot */
 } tsr_record_sequence;
 
 /* An id below 0 stands for the token that row -1 - id of the step before sampled. */
@@ -77,14 +87,16 @@ typedef struct tsr_step_record {
     int64_t number; /* 1, 2, 3, ... */
     tsr_record_kind kind;
     bool ahead; /* the next record does not wait for the results of this one */
-    int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows, n_biases;
+    int32_t n_releases, n_starts, n_sequences, n_pages, n_tokens, n_rows, n_biases, n_shared_ids;
     int32_t *releases;              /* [max_sequences] slots */
     tsr_record_start *starts;       /* [max_sequences] in the order of the sequences that use them */
     tsr_record_sequence *sequences; /* [max_sequences] those that decode, then those that read their prompt */
-    int32_t *pages;                 /* [max_tokens / TSR_PAGE_TOKENS + max_sequences] likewise */
-    int32_t *ids;                   /* [max_tokens] one sequence after another */
-    tsr_record_row *rows;           /* [max_rows] */
-    tsr_logit_bias *biases;         /* [max_sequences * TSR_MAX_LOGIT_BIASES] of one start after another */
+    int32_t *pages;         /* [max_tokens / TSR_PAGE_TOKENS + max_sequences, and shared ones] likewise */
+    int32_t *ids;           /* [max_tokens] one sequence after another */
+    tsr_record_row *rows;   /* [max_rows] */
+    tsr_logit_bias *biases; /* [max_sequences * TSR_MAX_LOGIT_BIASES] of one start after another */
+    int32_t *shared_ids; /* [tsr_most_shared_pages * TSR_PAGE_TOKENS] of the shared pages of each start whose
+                            tsr_sampling_keeps_ids */
 } tsr_step_record;
 
 /* An empty record with room for any step within the limits. */

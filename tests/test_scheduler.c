@@ -44,6 +44,7 @@ static void paced_is_as_alone(void **state)
             simulation s;
             simulation_create(&s, seed * 7919, NULL);
             if (seed % 2) go_ahead(&s, seed % 3);
+            if (seed % 4 < 2) share(&s);
             if (pace) keep_pace(&s);
             run_all(&s, between(&s.rng, 1, MOST_REQUESTS));
             *(pace ? &paced : &steps) += s.steps;
@@ -54,23 +55,6 @@ static void paced_is_as_alone(void **state)
 }
 
 /* ---- Single rules ---- */
-
-static const tsr_step_limits small = {
-    .max_tokens = 8, .max_sequences = 4, .max_rows = 6, .max_context = 320, .n_pages = 10, .vocabulary = 50};
-
-static tsr_request *plain_request(simulation *s, int32_t n_prompt, int32_t max_new_tokens)
-{
-    static const int32_t zeros[320];
-    tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
-    spec.prompt = zeros;
-    spec.n_prompt = n_prompt;
-    spec.max_new_tokens = max_new_tokens;
-    tsr_request *r;
-    assert_int_equal(tsr_request_create(&spec, &s->limits, &r), TSR_OK);
-    r->user = (void *)(intptr_t)s->n_requests;
-    s->requests[s->n_requests++] = r;
-    return r;
-}
 
 static void what_never_fits_is_refused(void **state)
 {
@@ -392,11 +376,13 @@ static void pages_are_counted(void **state)
     assert_int_equal(tsr_page_pool_used(pool), 2);
     tsr_page_pool_release(pool, &a[1], 1);
     assert_int_equal(tsr_page_pool_used(pool), 1);
+    assert_int_equal(tsr_page_pool_touched(pool), 4); /* given back or not */
     assert_true(tsr_page_pool_reserve(pool, 4));
     tsr_page_pool_take(pool, 4, b + 1);
     for (int i = 0; i < 5; i++)
         for (int j = 0; j < i; j++) assert_int_not_equal(b[i], b[j]);
     assert_int_equal(tsr_page_pool_total(pool), 5);
+    assert_int_equal(tsr_page_pool_touched(pool), 5);
     tsr_page_pool_destroy(&pool);
     tsr_page_pool_destroy(&pool);
 }
@@ -422,6 +408,7 @@ static tsr_status create_everything(void)
     spec.n_biases = 1;
     tsr_status status;
     TSR_TRY_OUT(tsr_scheduler_create(&small, &scheduler));
+    TSR_TRY_OUT(tsr_scheduler_share_prefixes(scheduler, NULL, 0));
     TSR_TRY_OUT(tsr_step_record_create(&small, &record));
     TSR_TRY_OUT(tsr_slot_table_create(&small, &slots));
     TSR_TRY_OUT(tsr_step_builder_create(&small, &rope, 1, &builder));

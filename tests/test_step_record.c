@@ -39,7 +39,8 @@ static tsr_request *make_request(tsr_rng *rng)
     tsr_request *r;
     spec.prompt = prompt;
     spec.n_prompt = 1 + (int32_t)tsr_rng_below(rng, 150);
-    for (int32_t i = 0; i < spec.n_prompt; i++) prompt[i] = (int32_t)tsr_rng_below(rng, 100);
+    int32_t alike = tsr_rng_below(rng, 3) ? 100 : 0; /* as other prompts begin */
+    for (int32_t i = 0; i < spec.n_prompt; i++) prompt[i] = i < alike ? i : (int32_t)tsr_rng_below(rng, 100);
     spec.max_new_tokens = 1 + (int32_t)tsr_rng_below(rng, 10);
     spec.prompt_logprobs = tsr_rng_below(rng, 3) == 0;
     spec.n_top = (int32_t)tsr_rng_below(rng, 5);
@@ -70,6 +71,7 @@ static void make_series(series *s, uint64_t seed)
     tsr_sample_result results[20];
     *s = (series){0};
     assert_int_equal(tsr_scheduler_create(&limits, &scheduler), TSR_OK);
+    assert_int_equal(tsr_scheduler_share_prefixes(scheduler, NULL, 0), TSR_OK);
     assert_int_equal(tsr_step_record_create(&limits, &record), TSR_OK);
     for (int i = 0; i < 8; i++) {
         requests[i] = make_request(&rng);
@@ -130,7 +132,7 @@ static void records_survive_the_journey(void **state)
     follower f;
     follower_create(&f, &s, 0);
     void *again = malloc((size_t)tsr_step_record_max_bytes(&limits));
-    bool starts = false, releases = false, biases = false;
+    bool starts = false, releases = false, biases = false, shared = false, shared_ids = false;
     for (int i = 0; i < s.n; i++) {
         int64_t peeked;
         assert_int_equal(tsr_step_record_peek(s.bytes[i], &limits, &peeked), TSR_OK);
@@ -143,9 +145,11 @@ static void records_survive_the_journey(void **state)
         starts |= f.record->n_starts > 0;
         biases |= f.record->n_biases > 0;
         releases |= f.record->n_releases > 0;
+        for (int32_t k = 0; k < f.record->n_starts; k++) shared |= f.record->starts[k].n_shared > 0;
+        shared_ids |= f.record->n_shared_ids > 0;
     }
     assert_int_equal(f.record->kind, TSR_RECORD_SHUTDOWN);
-    assert_true(starts && releases && biases && s.n > 10);
+    assert_true(starts && releases && biases && shared && shared_ids && s.n > 10);
     free(again);
     follower_destroy(&f);
     free_series(&s);

@@ -16,7 +16,9 @@ import random
 import statistics
 import sys
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 
 
 def request_bytes(args, where, draw):
@@ -59,10 +61,24 @@ async def turn(args, url, clients, draw):
             "first_piece": statistics.median(first for first, _ in times)}
 
 
+def wait_until_ready(url, seconds=300):
+    """A server that still loads its model is waited for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url + "/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{url}/health: not ready after {seconds} s: {error}") from None
+        time.sleep(0.2)
+
+
 async def measure(args, servers):
     """All turns, as a list of records."""
     draw, rounds = random.Random(args.seed), []
     for url in servers.values():
+        wait_until_ready(url)
         await turn(argparse.Namespace(**{**vars(args), "seconds": 0.1}), url, 1, draw)
     for clients in args.clients:
         for number in range(args.rounds):

@@ -50,6 +50,7 @@ void tsr_exchange_release(tsr_exchange **exchange)
     for (int64_t i = 0; i < x->n_jobs; i++) free_job(&x->jobs[i]);
     tsr_free(x->jobs);
     tsr_text_free(&x->body);
+    tsr_text_free(&x->head);
     tsr_text_free(&x->out);
     tsr_call_free(&x->call);
     pthread_mutex_destroy(&x->lock);
@@ -89,9 +90,11 @@ tsr_status tsr_exchange_make_jobs(tsr_exchange *x)
 
 void tsr_exchange_wake(tsr_exchange *x)
 {
-    if (!x->suspended) return;
+    pthread_mutex_lock(&x->lock);
+    bool slept = x->suspended;
     x->suspended = false;
-    MHD_resume_connection(x->connection);
+    pthread_mutex_unlock(&x->lock);
+    if (slept) MHD_resume_connection(x->connection);
 }
 
 static tsr_status copy_prompt_scores(tsr_job *job, const tsr_result *r)
@@ -151,5 +154,6 @@ tsr_status tsr_job_update(tsr_job *job, const tsr_result *r, bool *news)
     if (r->finish != TSR_FINISH_NONE) TSR_TRY(copy_prompt_scores(job, r));
     if (r->finish != TSR_FINISH_NONE) TSR_TRY(copy_label_values(job, r));
     job->finish = r->finish;
+    job->n_cached = r->n_cached;
     return TSR_OK;
 }

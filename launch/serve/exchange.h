@@ -44,6 +44,7 @@ typedef struct tsr_job {
     /* lock: */
     tsr_new_token *tokens; /* [n_tokens] */
     int64_t n_tokens, capacity;
+    int64_t n_cached;                /* tokens of the prompt that were in the prefix cache */
     tsr_token_logprob *alternatives; /* [n_tokens][call.logprobs], NULL without */
     int64_t alternatives_capacity;
     float *prompt_logprobs;                 /* [prompt.count] with echo and logprobs, once it is done */
@@ -83,13 +84,15 @@ typedef struct tsr_exchange {
     int64_t n_jobs, max_tokens;
     bool handed_over;
     const struct tsr_reply *reply;
-    tsr_text out; /* bytes to be sent */
+    tsr_text head; /* what each object of a stream begins with, once the first was made */
+    tsr_text out;  /* bytes to be sent */
     int64_t out_sent;
     bool stream_ended; /* `out` has the last bytes */
     struct tsr_client *client;
     int status;      /* of the answer, for the log */
     double deadline; /* tsr_now's clock; 0: none */
     int64_t n_done;  /* the leader's */
+    bool has_news;   /* the leader's: it is to be woken */
     double latest;   /* the leader's: when a stream last had something to say */
     /* lock: */
     int references;
@@ -108,9 +111,9 @@ void tsr_exchange_release(tsr_exchange **exchange);
 /* Makes the jobs of a call. The prompts' ids must be there. */
 tsr_status tsr_exchange_make_jobs(tsr_exchange *x);
 
-/* What the leader does, under the lock. wake: if it sleeps. */
+/* The leader: wakes the connection if it sleeps. Not under the lock, which the woken thread wants at once. */
 void tsr_exchange_wake(tsr_exchange *x);
-/* A job's tokens and text as the engine has them; true if anything is new. */
+/* The leader, under the lock. A job's tokens and text as the engine has them; true if anything is new. */
 tsr_status tsr_job_update(tsr_job *job, const tsr_result *result, bool *news);
 
 #endif

@@ -385,6 +385,7 @@ static void connected(void *cls, struct MHD_Connection *connection, void **conte
                       enum MHD_ConnectionNotificationCode code)
 {
     tsr_server *server = cls;
+    tsr_thread_clocks_add_self(&server->metrics.http);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (code == MHD_CONNECTION_NOTIFY_STARTED && info)

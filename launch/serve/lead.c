@@ -24,6 +24,7 @@ typedef struct leader {
     int64_t *who;
     int64_t who_capacity;
     double drain_until, told; /* told: when the ranks last heard of this one */
+    tsr_host_seconds host;
 } leader;
 
 /* --- Ends --- */
@@ -47,8 +48,8 @@ static void end_exchange(leader *l, int64_t at, const tsr_refusal *why)
     pthread_mutex_lock(&x->lock);
     if (why && !x->failure.http) x->failure = *why;
     x->finished = true;
-    tsr_exchange_wake(x);
     pthread_mutex_unlock(&x->lock);
+    tsr_exchange_wake(x);
     tsr_desk_forget(&l->server->desk, x->n_jobs);
     memmove(l->active + at, l->active + at + 1, (size_t)(l->n_active - at - 1) * sizeof *l->active);
     l->n_active--;
@@ -135,8 +136,8 @@ static tsr_status take_new(leader *l)
         x->latest = tsr_now();
         pthread_mutex_lock(&x->lock);
         x->accepted = true;
-        if (x->reply->streams) tsr_exchange_wake(x);
         pthread_mutex_unlock(&x->lock);
+        if (x->reply->streams) tsr_exchange_wake(x);
     }
     return TSR_OK;
 }
@@ -235,31 +236,39 @@ static tsr_status update_job(leader *l, tsr_exchange *x, tsr_job *job, bool *new
     return TSR_OK;
 }
 
+/* What the last step brought to all of its jobs; true if the exchange has its end. */
+static bool update_exchange(leader *l, tsr_exchange *x, double now)
+{
+    tsr_status s = TSR_OK;
+    bool any = false;
+    pthread_mutex_lock(&x->lock);
+    for (int64_t j = 0; j < x->n_jobs && s == TSR_OK; j++) {
+        bool news = false;
+        if (!x->jobs[j].done) s = update_job(l, x, &x->jobs[j], &news);
+        any |= news;
+    }
+    if (s != TSR_OK) tsr_refuse_for(&x->failure, s);
+    if (any) x->latest = now;
+    if (now - x->latest > TSR_SERVE_KEEPALIVE_SECONDS) {
+        x->stirred = any = true;
+        x->latest = now;
+    }
+    bool ended = x->n_done == x->n_jobs || x->failure.http;
+    x->finished = ended; /* at once with the last token: a stream ends once */
+    x->has_news = any && x->reply->streams;
+    pthread_mutex_unlock(&x->lock);
+    return ended;
+}
+
+/* First what is new, then all wakes in a row: a woken thread may take this one's core at once, and then finds all that
+ * its connections are to get instead of a part. */
 static void hand_out(leader *l)
 {
     double now = tsr_now();
-    for (int64_t i = l->n_active - 1; i >= 0; i--) {
-        tsr_exchange *x = l->active[i];
-        tsr_status s = TSR_OK;
-        bool any = false;
-        pthread_mutex_lock(&x->lock);
-        for (int64_t j = 0; j < x->n_jobs && s == TSR_OK; j++) {
-            bool news = false;
-            if (!x->jobs[j].done) s = update_job(l, x, &x->jobs[j], &news);
-            any |= news;
-        }
-        if (s != TSR_OK) tsr_refuse_for(&x->failure, s);
-        if (any) x->latest = now;
-        if (now - x->latest > TSR_SERVE_KEEPALIVE_SECONDS) {
-            x->stirred = any = true;
-            x->latest = now;
-        }
-        bool ended = x->n_done == x->n_jobs || x->failure.http;
-        x->finished = ended; /* at once with the last token: a stream ends once */
-        if (!ended && any && x->reply->streams) tsr_exchange_wake(x);
-        pthread_mutex_unlock(&x->lock);
-        if (ended) end_exchange(l, i, NULL);
-    }
+    for (int64_t i = l->n_active - 1; i >= 0; i--)
+        if (update_exchange(l, l->active[i], now)) end_exchange(l, i, NULL);
+    for (int64_t i = 0; i < l->n_active; i++)
+        if (l->active[i]->has_news) tsr_exchange_wake(l->active[i]);
 }
 
 /* --- The loop --- */
@@ -275,6 +284,15 @@ static void begin_draining(leader *l)
             (long long)l->n_active, server->settings.drain_seconds);
 }
 
+static void show_counts(leader *l)
+{
+    tsr_engine_counts counts = tsr_engine_get_counts(l->engine);
+    tsr_host_times times = tsr_engine_get_host_times(l->engine);
+    l->host.plan = times.plan;
+    l->host.commit = times.commit;
+    tsr_metrics_engine(&l->server->metrics, &counts, &l->host);
+}
+
 static tsr_status step(leader *l)
 {
     bool more;
@@ -286,9 +304,10 @@ static tsr_status step(leader *l)
     l->told = tsr_now();
     if (s != TSR_OK) return s;
     if (l->n_active > 0) tsr_metrics_observe(&server->metrics, &server->metrics.step, l->told - began);
+    double used = tsr_thread_seconds();
     hand_out(l);
-    tsr_engine_counts counts = tsr_engine_get_counts(l->engine);
-    tsr_metrics_engine(&server->metrics, &counts);
+    show_counts(l);
+    l->host.hand_out += tsr_thread_seconds() - used;
     return TSR_OK;
 }
 
@@ -297,13 +316,14 @@ static tsr_status turn(leader *l, bool *done)
 {
     if (*l->signals > 1) return tsr_fail(TSR_ERR_CANCELLED, "stopped by a second signal");
     if (*l->signals > 0) begin_draining(l);
+    double used = tsr_thread_seconds();
     TSR_TRY(take_new(l));
     end_gone_and_late(l);
+    l->host.admit += tsr_thread_seconds() - used;
     if (l->n_active > 0) return step(l);
     *done = l->drain_until > 0;
     if (*done) return TSR_OK;
-    tsr_engine_counts counts = tsr_engine_get_counts(l->engine);
-    tsr_metrics_engine(&l->server->metrics, &counts);
+    show_counts(l);
     tsr_desk_wait(&l->server->desk, 1);
     return tsr_engine_ranks(l->engine) > 1 && tsr_now() - l->told > 1 ? step(l) : TSR_OK;
 }

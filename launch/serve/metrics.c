@@ -3,13 +3,15 @@
 
 #include <string.h>
 
-static const double bounds[TSR_METRIC_BUCKETS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
-                                                  0.5,   1,      2.5,   5,    10,    30,   60,  300};
+static const double bounds[TSR_METRIC_BUCKETS] = {0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025,
+                                                  0.03,  0.04,   0.05,  0.075,  0.1,  0.15,  0.25, 0.5,
+                                                  1,     2.5,    5,     10,     30,   60,    120,  300};
 
 void tsr_metrics_init(tsr_metrics *m)
 {
     *m = (tsr_metrics){0};
     pthread_mutex_init(&m->lock, NULL);
+    tsr_thread_clocks_init(&m->http);
 }
 
 void tsr_metrics_observe(tsr_metrics *m, tsr_histogram *h, double seconds)
@@ -41,10 +43,11 @@ void tsr_metrics_answered(tsr_metrics *m, const char *route, int status)
     pthread_mutex_unlock(&m->lock);
 }
 
-void tsr_metrics_engine(tsr_metrics *m, const tsr_engine_counts *counts)
+void tsr_metrics_engine(tsr_metrics *m, const tsr_engine_counts *counts, const tsr_host_seconds *host)
 {
     pthread_mutex_lock(&m->lock);
     m->engine = *counts;
+    m->host = *host;
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -84,10 +87,29 @@ static tsr_status print_engine(const tsr_engine_counts *c, tsr_text *out)
     TSR_TRY(number(out, "kv_cache_usage_perc", "gauge", used, "pages of keys and values in use; 1 is all"));
     TSR_TRY(number(out, "kv_cache_pages_used", "gauge", c->pages_used, "pages of keys and values in use"));
     TSR_TRY(number(out, "kv_cache_pages_total", "gauge", c->pages_total, "pages of keys and values"));
+    TSR_TRY(number(out, "kv_cache_pages_touched", "gauge", c->pages_touched,
+                   "pages of keys and values that were ever in use: those that take memory"));
     TSR_TRY(number(out, "engine_steps_total", "counter", (double)c->steps, "steps of the engine"));
     TSR_TRY(
         number(out, "prompt_tokens_total", "counter", (double)c->prompt_tokens, "tokens of prompts read"));
+    TSR_TRY(number(out, "prefix_cache_queries_total", "counter", (double)c->prefix_queries,
+                   "tokens of prompts looked for in the prefix cache"));
+    TSR_TRY(number(out, "prefix_cache_hits_total", "counter", (double)c->prefix_hits,
+                   "tokens of prompts found in the prefix cache, and so not read again"));
     return number(out, "generation_tokens_total", "counter", (double)c->generated_tokens, "tokens made");
+}
+
+static tsr_status print_host(tsr_metrics *m, tsr_text *out)
+{
+    TSR_TRY(head(out, "step_host_seconds_total", "counter",
+                 "of rank 0's time between and around the model's work, by what for"));
+#define PRINT_STAGE(FIELD, stage)                                                                            \
+    TSR_TRY(                                                                                                 \
+        tsr_text_format(out, "tessera_step_host_seconds_total{stage=\"%s\"} %.9g\n", stage, m->host.FIELD));
+    TSR_HOST_STAGE_TABLE(PRINT_STAGE)
+#undef PRINT_STAGE
+    return number(out, "http_cpu_seconds_total", "counter", tsr_thread_clocks_seconds(&m->http),
+                  "CPU time of the threads that read requests and write answers");
 }
 
 static tsr_status print_answers(const tsr_metrics *m, tsr_text *out)
@@ -125,6 +147,7 @@ tsr_status tsr_metrics_print(tsr_metrics *m, const char *model, const tsr_engine
     if (s == TSR_OK) s = histogram(out, name, &m->FIELD, help);
     TSR_HISTOGRAM_TABLE(PRINT_HISTOGRAM)
 #undef PRINT_HISTOGRAM
+    if (s == TSR_OK) s = print_host(m, out);
     if (s == TSR_OK) s = print_answers(m, out);
     if (s == TSR_OK) s = print_info(model, info, ready, out);
     pthread_mutex_unlock(&m->lock);

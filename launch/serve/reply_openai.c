@@ -132,7 +132,7 @@ static tsr_status put_logprobs(tsr_job *job, tsr_text *out)
 
 /* --- Objects --- */
 
-tsr_status tsr_openai_head(const tsr_exchange *x, const char *prefix, const char *object, tsr_text *out)
+static tsr_status make_head(const tsr_exchange *x, const char *prefix, const char *object, tsr_text *out)
 {
     TSR_TRY(tsr_text_format(out, "{\"id\":\"%s-%s\",\"object\":\"%s\",\"created\":%lld", prefix, x->id,
                             object, (long long)x->created));
@@ -140,38 +140,65 @@ tsr_status tsr_openai_head(const tsr_exchange *x, const char *prefix, const char
     return tsr_text_puts(out, ",\"choices\":[");
 }
 
-static tsr_status put_head(const tsr_exchange *x, tsr_text *out)
+tsr_status tsr_openai_head(tsr_exchange *x, const char *prefix, const char *object, tsr_text *out)
+{
+    if (!x->head.data) TSR_TRY(tsr_text_init(&x->head, TSR_TEXT_NO_CAP));
+    tsr_status s = x->head.length == 0 ? make_head(x, prefix, object, &x->head) : TSR_OK;
+    if (s != TSR_OK) {
+        tsr_text_clear(&x->head);
+        return s;
+    }
+    return tsr_text_append(out, x->head.data, x->head.length);
+}
+
+static tsr_status put_head(tsr_exchange *x, tsr_text *out)
 {
     return tsr_openai_head(x, "cmpl", "text_completion", out);
 }
 
 tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out)
 {
-    int64_t given = 0, made = 0;
+    int64_t given = 0, cached = 0, made = 0;
     for (int64_t i = 0; i < x->n_jobs; i++) {
-        if (i % x->call.n == 0) given += x->jobs[i].prompt.count; /* a prompt counts once, whatever n is */
-        made += x->jobs[i].n_tokens;
+        const tsr_job *job = &x->jobs[i];
+        if (i % x->call.n == 0) { /* a prompt counts once, whatever n is */
+            given += job->prompt.count;
+            cached += job->n_cached;
+        }
+        made += job->n_tokens;
     }
-    return tsr_text_format(
-        out, ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld}",
-        (long long)given, (long long)made, (long long)(given + made));
+    return tsr_text_format(out,
+                           ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
+                           "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
+                           (long long)given, (long long)made, (long long)(given + made), (long long)cached);
+}
+
+/* The text from text_sent on, with the prompt in front. */
+static tsr_status put_echoed(const tsr_job *job, tsr_text *out)
+{
+    tsr_text text;
+    TSR_TRY(tsr_text_init(&text, TSR_TEXT_NO_CAP));
+    tsr_status s = tsr_job_prompt_text(job, &text);
+    if (s == TSR_OK)
+        s = tsr_text_append(&text, job->text.data + job->text_sent, job->text.length - job->text_sent);
+    if (s == TSR_OK) s = tsr_text_json(out, text.data, text.length);
+    tsr_text_free(&text);
+    return s;
 }
 
 /* One choice with the text from text_sent on, and what has not been sent of the rest. */
 static tsr_status put_choice(tsr_job *job, bool echo, tsr_finish finish, tsr_text *out)
 {
-    tsr_text text;
-    TSR_TRY(tsr_text_init(&text, TSR_TEXT_NO_CAP));
-    tsr_status s = echo ? tsr_job_prompt_text(job, &text) : TSR_OK;
-    if (s == TSR_OK)
-        s = tsr_text_append(&text, job->text.data + job->text_sent, job->text.length - job->text_sent);
+    TSR_TRY(tsr_text_format(out, "{\"index\":%lld,\"text\":", (long long)(job - job->exchange->jobs)));
+    if (echo)
+        TSR_TRY(put_echoed(job, out));
+    else
+        TSR_TRY(tsr_text_json(out, job->text.data + job->text_sent, job->text.length - job->text_sent));
     job->text_sent = job->text.length;
-    if (s == TSR_OK) s = tsr_text_format(out, "{\"index\":%lld", (long long)(job - job->exchange->jobs));
-    if (s == TSR_OK) s = tsr_put_string(out, ',', "text", text.data, text.length);
-    if (s == TSR_OK) s = put_logprobs(job, out);
-    if (s == TSR_OK) s = tsr_text_format(out, ",\"finish_reason\":%s}", tsr_openai_reason(finish));
-    tsr_text_free(&text);
-    return s;
+    TSR_TRY(put_logprobs(job, out));
+    TSR_TRY(tsr_text_puts(out, ",\"finish_reason\":"));
+    TSR_TRY(tsr_text_puts(out, tsr_openai_reason(finish)));
+    return tsr_text_puts(out, "}");
 }
 
 static tsr_status whole(tsr_exchange *x, tsr_text *out)

@@ -6,8 +6,8 @@
 
 /* "\"stop\"", or "null" of an answer that goes on. */
 const char *tsr_openai_reason(tsr_finish finish);
-/* {"id":"PREFIX-..","object":OBJECT,"created":..,"model":..,"choices":[ */
-tsr_status tsr_openai_head(const tsr_exchange *x, const char *prefix, const char *object, tsr_text *out);
+/* {"id":"PREFIX-..","object":OBJECT,"created":..,"model":..,"choices":[ with the same two in all calls for an exchange. */
+tsr_status tsr_openai_head(tsr_exchange *x, const char *prefix, const char *object, tsr_text *out);
 /* ,"usage":{..} */
 tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out);
 /* Errors, and comments, as server-sent events. */

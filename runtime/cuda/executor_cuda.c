@@ -8,6 +8,7 @@
 #include "runtime/cuda/weights_cuda.h"
 #include "runtime/executor_backend.h"
 #include "runtime/memory_plan.h"
+#include "runtime/step_limits.h"
 
 typedef struct cuda_executor {
     const tsr_model *model;
@@ -179,10 +180,13 @@ static tsr_status build(cuda_executor *e)
         e->calls[i].workspace = e->workspace;
         e->calls[i].workspace_bytes = e->workspace_bytes;
     }
+    const tsr_step_limits steps = {.max_sequences = o->max_sequences,
+                                   .max_context = (int32_t)o->max_context,
+                                   .n_pages = (int32_t)o->n_pages};
     tsr_step_block_limits limits = {.max_tokens = o->max_tokens,
                                     .max_sequences = o->max_sequences,
                                     .max_rows = o->max_rows,
-                                    .max_pages = o->n_pages,
+                                    .max_pages = tsr_most_table_pages(&steps),
                                     .ropes = e->model->ropes,
                                     .n_ropes = e->model->n_ropes};
     TSR_TRY(tsr_step_block_create(&limits, &e->block));

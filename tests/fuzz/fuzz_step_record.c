@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { REQUESTS = 5, RECORDS = 24 };
+enum { REQUESTS = 5, RECORDS = 32 };
 
 static const tsr_step_limits limits = {
     .max_tokens = 12, .max_sequences = 3, .max_rows = 8, .max_context = 60, .n_pages = 5, .vocabulary = 100};
@@ -31,12 +31,13 @@ static void need(bool ok)
 static tsr_request *make_request(tsr_rng *rng, int i)
 {
     const tsr_logit_bias biases[3] = {{90, -100}, {i, 2.5f}, {50, 100}};
-    int32_t prompt[20];
+    int32_t prompt[50];
     tsr_request_spec spec = TSR_REQUEST_DEFAULTS;
     tsr_request *r;
     spec.prompt = prompt;
-    spec.n_prompt = 1 + (int32_t)tsr_rng_below(rng, 20);
-    for (int32_t k = 0; k < spec.n_prompt; k++) prompt[k] = (int32_t)tsr_rng_below(rng, 100);
+    spec.n_prompt = i == 1 ? 20 : 34 + (int32_t)tsr_rng_below(rng, 16); /* but for that one all begin alike */
+    for (int32_t k = 0; k < spec.n_prompt; k++)
+        prompt[k] = i != 1 && k < TSR_PAGE_TOKENS ? k : (int32_t)tsr_rng_below(rng, 100);
     spec.max_new_tokens = 4;
     spec.prompt_logprobs = i == 1;
     spec.n_top = i % 2;
@@ -57,7 +58,9 @@ static void make_series(series *s)
     tsr_step_record *record;
     tsr_request *requests[REQUESTS];
     tsr_sample_result results[8];
+    bool shared = false;
     need(tsr_scheduler_create(&limits, &scheduler) == TSR_OK);
+    need(tsr_scheduler_share_prefixes(scheduler, NULL, 0) == TSR_OK);
     need(tsr_step_record_create(&limits, &record) == TSR_OK);
     for (int i = 0; i < REQUESTS; i++) {
         requests[i] = make_request(&rng, i);
@@ -72,10 +75,12 @@ static void make_series(series *s)
         s->bytes[s->n] = malloc((size_t)tsr_step_record_max_bytes(&limits));
         s->size[s->n] = tsr_step_record_encode(record, s->bytes[s->n]);
         s->n++;
+        shared |= record->n_shared_ids > 0;
         for (int32_t i = 0; i < record->n_rows; i++)
             results[i] = (tsr_sample_result){.id = (int32_t)tsr_rng_below(&rng, 100)};
         if (!last) need(tsr_scheduler_commit(scheduler, results, record->n_rows) == TSR_OK);
     }
+    need(shared);
     tsr_scheduler_destroy(&scheduler);
     tsr_step_record_destroy(&record);
     for (int i = 0; i < REQUESTS; i++) tsr_request_destroy(&requests[i]);

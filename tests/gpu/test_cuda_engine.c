@@ -53,11 +53,29 @@ static tsr_request_options request_of(int i, const int32_t *prompt)
     return r;
 }
 
+static void take_answer(tsr_engine *engine, int64_t id, answer *a, int64_t *n_cached)
+{
+    tsr_result r;
+    assert_int_equal(tsr_engine_result(engine, id, &r), TSR_OK);
+    a->n = r.n_ids;
+    a->finish = r.finish;
+    memcpy(a->ids, r.ids, (size_t)r.n_ids * sizeof *r.ids);
+    memcpy(a->logprobs, r.logprobs, (size_t)r.n_ids * sizeof *r.logprobs);
+    *n_cached += r.n_cached;
+}
+
+static void create(const tsr_engine_options *o, tsr_engine **engine)
+{
+    tsr_status s = tsr_engine_create(o, engine);
+    if (s != TSR_OK) print_error("%s: %s\n", o->model, tsr_last_error());
+    assert_int_equal(s, TSR_OK);
+}
+
 static void run_way(const char *model, const way *w, answer *answers)
 {
     tsr_engine_options o = TSR_ENGINE_OPTIONS_INIT;
     tsr_engine *engine;
-    int64_t ids[REQUESTS];
+    int64_t ids[REQUESTS], n_cached = 0;
     int32_t prompt[4 * REQUESTS]; /* request i takes 1 + 3 i of them, from i on */
     o.model = model;
     o.dtype = "float32";
@@ -69,24 +87,45 @@ static void run_way(const char *model, const way *w, answer *answers)
     o.max_sequences = w->max_sequences;
     o.cache_bytes = 8 << 20;
     o.quiet = true;
-    tsr_status s = tsr_engine_create(&o, &engine);
-    if (s != TSR_OK) print_error("%s: %s\n", model, tsr_last_error());
-    assert_int_equal(s, TSR_OK);
+    create(&o, &engine);
     for (int i = 0; i < 4 * REQUESTS; i++) prompt[i] = (i * 7 + 3) % 40;
     for (int i = 0; i < REQUESTS; i++) {
         tsr_request_options r = request_of(i, prompt + i);
         assert_int_equal(tsr_engine_submit(engine, &r, &ids[i]), TSR_OK);
     }
     assert_int_equal(tsr_engine_run(engine), TSR_OK);
-    for (int i = 0; i < REQUESTS; i++) {
-        tsr_result r;
-        assert_int_equal(tsr_engine_result(engine, ids[i], &r), TSR_OK);
-        answers[i].n = r.n_ids;
-        answers[i].finish = r.finish;
-        memcpy(answers[i].ids, r.ids, (size_t)r.n_ids * sizeof *r.ids);
-        memcpy(answers[i].logprobs, r.logprobs, (size_t)r.n_ids * sizeof *r.logprobs);
+    for (int i = 0; i < REQUESTS; i++) take_answer(engine, ids[i], &answers[i], &n_cached);
+    tsr_engine_destroy(&engine);
+}
+
+/* All requests with one prompt of 70 tokens, twice over. Returns how many tokens they did not read themselves. */
+static int64_t run_alike(const char *model, const way *w, bool prefix_cache, answer answers[2][REQUESTS])
+{
+    tsr_engine_options o = TSR_ENGINE_OPTIONS_INIT;
+    tsr_engine *engine;
+    int64_t ids[REQUESTS], n_cached = 0;
+    int32_t prompt[70];
+    o.model = model;
+    o.dtype = "float32";
+    o.device = w->device;
+    o.plan_ahead = w->plan_ahead;
+    o.step_tokens = 48;
+    o.cache_bytes = 8 << 20;
+    o.quiet = true;
+    o.prefix_cache = prefix_cache;
+    create(&o, &engine);
+    for (int i = 0; i < 70; i++) prompt[i] = (i * i + 3) % 40;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < REQUESTS; i++) {
+            tsr_request_options r = request_of(i, prompt);
+            r.n_ids = 70;
+            assert_int_equal(tsr_engine_submit(engine, &r, &ids[i]), TSR_OK);
+        }
+        assert_int_equal(tsr_engine_run(engine), TSR_OK);
+        for (int i = 0; i < REQUESTS; i++) take_answer(engine, ids[i], &answers[round][i], &n_cached);
     }
     tsr_engine_destroy(&engine);
+    return n_cached;
 }
 
 static int differences(const char *model, const way *w, const answer *found, const answer *wanted)
@@ -125,9 +164,30 @@ static void tokens_are_the_same_in_every_way(void **state)
     assert_true(early > 0);
 }
 
+static void shared_pages_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"llama_gqa", "gpt2_base", "mistral_window", "bloom_seven_heads"};
+    int bad = 0;
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        static answer wanted[2][REQUESTS], found[2][REQUESTS];
+        char path[1024];
+        snprintf(path, sizeof path, "%s/oracle/%s", TSR_TEST_DATA, models[m]);
+        assert_int_equal(run_alike(path, &ways[0], false, wanted), 0);
+        for (int w = 1; w < 3; w++) {
+            int64_t n_cached = run_alike(path, &ways[w], true, found);
+            assert_in_range(n_cached, REQUESTS * 64, 2 * REQUESTS * 64 - 64);
+            for (int round = 0; round < 2; round++)
+                bad += differences(models[m], &ways[w], found[round], wanted[round]);
+        }
+    }
+    assert_int_equal(bad, 0);
+}
+
 int main(void)
 {
     need_gpus(1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tokens_are_the_same_in_every_way)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tokens_are_the_same_in_every_way),
+                                       cmocka_unit_test(shared_pages_change_nothing)};
     return cmocka_run_group_tests_name("cuda_engine", tests, NULL, NULL);
 }

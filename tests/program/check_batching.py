@@ -4,6 +4,7 @@
 Everything is in float32, where the order of additions moves log-probabilities by some 1e-6; the prompts are fixed.
 """
 import random
+import re
 import unittest
 
 from support import ORACLE, Case, ids_option, main, needs_ranks
@@ -83,6 +84,26 @@ class Batching(Case):
             with self.subTest(way=way):
                 off = self.told(LLAMA, PROMPTS, *options, "off")
                 self.assertEqual(self.told(LLAMA, PROMPTS, *options, "on", ranks=2), off)
+
+    def test_sharing_changes_nothing(self):
+        text, other = draw_prompts(5, 3, 70)[1], draw_prompts(6, 3, 40)[1]
+        prompts = [text, text, text[:45] + other[:30], text + other[:5], text[:45] + other[:28], other, text]
+        by_text, by_length = [0, 0, 32, 64, 64, 0, 64], [0, 0, 0, 32, 0, 0, 64]
+        ways = [("llama_gqa", way, by_text) for way in (GREEDY, SAMPLED, ("--repetition-penalty", 1.3),
+                                                        ("--no-repeat-ngram", 2, *SAMPLED))]
+        ways += [(name, GREEDY, by_text) for name in ("mistral_window", "bloom_seven_heads", "llama_longrope")]
+        ways += [(name, GREEDY, by_length) for name in ("llama_dynamic", "qwen_long")]  # angles by the text's length
+        ways += [("chatglm_6b", GREEDY, [0] * 7)]  # read in both directions
+        for name, way, expected in ways:
+            given = [[*ids, 87, 90] for ids in prompts] if name == "chatglm_6b" else prompts
+            options = (*ids_option(given), "--dtype", "float32", "--max-new-tokens", 12, "--ignore-eos", "--context", 96,
+                       "--step-tokens", 90, *way, "--prefix-cache")
+            with self.subTest(model=name, way=way):
+                alone = self.generate(ORACLE / name, *options, "false")
+                shared = self.good("generate", "--model", ORACLE / name, "--json", "--verbose", *options, "true")
+                self.assertEqual([line["ids"] for line in shared.lines()], [line["ids"] for line in alone])
+                found = re.findall(rb"; (\d+) of \d+ tokens were in the prefix cache", shared.err)
+                self.assertEqual([int(cached) for cached in found], expected)
 
     def test_threads_agree(self):
         one, three = (self.told(LLAMA, PROMPTS, "--max-new-tokens", NEW, "--threads", n) for n in (1, 3))

@@ -1,17 +1,25 @@
 #!/usr/bin/env python3
 """check_serve.py: the server answers as its document says, field by field: on one rank and on two."""
+import functools
 import json
 import pathlib
 import re
 import signal
+import subprocess
+import sys
 import unittest
 
 import support
 from server import JSON, Server, at_once, parse_events
-from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks
+from support import ROOT, SHAKESPEARE, Case, TempFolder, main, needs_ranks, run
 
 PROMPTS = ["ROMEO:", "JULIET:\nO", "First Citizen:\nBefore we proceed any further, hear me speak.\n", "The",
            "KING RICHARD III:\nNow is the winter of", "\n\n", "é ü 語"]
+
+
+def usage(given, made, cached=0):
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made,
+            "prompt_tokens_details": {"cached_tokens": cached}}
 
 
 class Served(Case):
@@ -59,7 +67,7 @@ class Shapes(Served):
         text = answer["choices"][0].pop("text")
         self.assertEqual(answer, {"object": "text_completion", "model": "shakespeare",
                                   "choices": [{"index": 0, "logprobs": None, "finish_reason": "length"}],
-                                  "usage": {"prompt_tokens": 2, "completion_tokens": 12, "total_tokens": 14}})
+                                  "usage": usage(2, 12)})
         self.assertGreater(len(text), 10)
         self.assertEqual(self.server.complete(prompt="ROMEO:")["usage"]["completion_tokens"], 16)
 
@@ -159,11 +167,10 @@ class Shapes(Served):
         for i, text in enumerate(three):
             alone = self.server.complete(**{**drawn, "seed": 11 + i})
             self.assertEqual(alone["choices"][0]["text"], text)
-            self.assertEqual(alone["usage"], {"prompt_tokens": 1, "completion_tokens": 20, "total_tokens": 21})
+            self.assertEqual(alone["usage"], usage(1, 20))
         del drawn["seed"]
         self.assertGreater(len({self.server.complete(**drawn)["choices"][0]["text"] for _ in range(4)}), 1)
-        usage = self.server.complete(prompt=["The", "ROMEO:"], n=2, max_tokens=3)["usage"]
-        self.assertEqual(usage, {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15})
+        self.assertEqual(self.server.complete(prompt=["The", "ROMEO:"], n=2, max_tokens=3)["usage"], usage(3, 12))
 
     def test_streams_are_the_whole(self):
         whole = self.server.complete(prompt=PROMPTS, max_tokens=50)
@@ -332,7 +339,8 @@ class Shapes(Served):
         self.assertEqual(after, {"prompt_tokens_total": 3, "generation_tokens_total": 14, "time_to_first_token_seconds_count": 2})
         text = self.server.get("/metrics")[2].decode()
         for name in ("request_success_total{finished_reason=\"length\"}", "http_requests_total{route=\"/metrics\",code=\"200\"}",
-                     "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready"):
+                     "inter_token_latency_seconds_bucket{le=\"+Inf\"}", "e2e_request_latency_seconds_sum", "ready",
+                     *(f"step_host_seconds_total{{stage=\"{stage}\"}}" for stage in ("admit", "plan", "commit", "hand_out"))):
             self.assertRegex(text, "(?m)^tessera_" + name.replace("{", r"\{").replace("+", r"\+") + r" [0-9.e+-]+$")
         told = set(re.findall(r"(?m)^(tessera_\w+)", text))
         for path in (ROOT / "examples/serve/grafana.json", ROOT / "examples/serve/prometheus.yml"):
@@ -344,6 +352,8 @@ class Shapes(Served):
             self.assertIn(f"# TYPE tessera_{name} ", text)
         for line in text.splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) tessera_\w+ .*|tessera_\w+(\{.*\})? [0-9.e+-]+)$")
+        for name in ("http_cpu_seconds_total", "kv_cache_pages_touched"):
+            self.assertGreater(self.server.metric(name), 0)
 
 
 class Together(Served):
@@ -373,6 +383,47 @@ class Together(Served):
         self.assertEqual(together, alone)
         self.assertFalse(any(self.server.wait_idle().values()))
 
+    def told(self, prompt, **how):
+        """(text, tokens of the prompt that were cached, tokens that the metrics call hits) of one answer."""
+        before = [self.server.metric(f"prefix_cache_{name}_total") for name in ("queries", "hits")]
+        answer = self.server.complete(prompt=prompt, max_tokens=60, **how)
+        cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        self.assertEqual(answer["usage"], usage(len(prompt), 60, cached))
+        self.server.wait_idle()
+        queries, hits = (self.server.metric(f"prefix_cache_{name}_total") - old for name, old in zip(("queries", "hits"), before))
+        self.assertEqual((queries, hits), (len(prompt), cached))
+        return answer["choices"][0]["text"], cached
+
+    def test_prompts_are_kept(self):
+        first, second, penalized = talk()
+        self.assertGreater(len(first["prompt_ids"]), 64)
+        whole = (len(first["prompt_ids"]) - 1) // 32 * 32
+        self.assertEqual([self.told(first["prompt_ids"]) for _ in range(2)], [(first["text"], 0), (first["text"], whole)])
+        said = (len(first["prompt_ids"]) + 59) // 32 * 32  # the last token of an answer is not read by the model
+        self.assertGreater(said, whole)
+        self.assertEqual(self.told(second["prompt_ids"]), (second["text"], said))
+        how = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 3}
+        again = (len(second["prompt_ids"]) - 1) // 32 * 32
+        self.assertEqual(self.told(second["prompt_ids"], **how), (penalized["text"], again))
+        three = self.server.complete(prompt=[second["prompt_ids"]] * 3, max_tokens=60)
+        self.assertEqual([choice["text"] for choice in three["choices"]], [second["text"]] * 3)
+        self.assertEqual(three["usage"], usage(3 * len(second["prompt_ids"]), 180, 3 * again))
+        self.assertFalse(any(self.server.wait_idle().values()))
+
+
+@functools.lru_cache
+def talk():
+    """A prompt and its answer, the next turn with its answer, and that one by other rules: nothing kept in between."""
+    def answer(option, text, *how):
+        result = run("generate", "--model", SHAKESPEARE, "--json", "--quiet", "--dtype", "float32", "--prefix-cache", "false",
+                     "--max-new-tokens", 60, option, text, *how)
+        assert result.code == 0, result
+        return result.lines()[0]
+
+    first = answer("--prompt", PROMPTS[2] + "\nSecond Citizen:\n" + 3 * "We will not be hungry any longer. " + "\n\nFirst Citizen:\n")
+    ids = ",".join(map(str, first["prompt_ids"] + first["ids"] + first["prompt_ids"][:9]))
+    return first, answer("--ids", ids), answer("--ids", ids, "--repetition-penalty", 1.3, "--no-repeat-ngram", 3)
+
 
 @needs_ranks
 class TogetherOnTwoRanks(Together):
@@ -399,6 +450,20 @@ class TogetherOnTwoRanks(Together):
         lines = self.generate(SHAKESPEARE, "--dtype", "float32", "--max-new-tokens", 30,
                               *(x for p in PROMPTS for x in ("--prompt", p)))
         self.assertEqual([choice["text"] for choice in answer["choices"]], [line["text"] for line in lines])
+
+    def test_load(self):
+        if support.SANITIZED:
+            self.skipTest("it is measured")
+        load = subprocess.run([sys.executable, ROOT / "examples" / "bench" / "load_server.py", "--clients", "6", "--seconds", "1",
+                               "--warm-up", "0.1", "--prompts", "4", "--longest", "60", "--new-tokens", "20", "--no-fill",
+                               "--url", f"http://127.0.0.1:{self.server.port}", "--pid", str(self.server.process.pid)],
+                              stdout=subprocess.PIPE, check=False)  # whether the times are good is not looked at here
+        told = json.loads(load.stdout)
+        self.assertEqual((told["errors"], told["unlike_alone"], told["memory"]["ranks"]), (0, 0, 2), told)
+        self.assertEqual((told["prompt_tokens"]["least"], told["prompt_tokens"]["most"]), (20, 60))
+        self.assertGreater(told["events"], 50)
+        self.assertEqual(sorted(told["bars"]), ["errors", "memory_line_percent", "memory_range_percent", "overhead_percent",
+                                                "p95_to_p50", "unlike_alone"])
 
 
 TEMPLATE = """\
@@ -434,8 +499,8 @@ class Chats(Served):
         answer = self.chat(max_tokens=25, model="shakespeare")
         self.assertRegex(answer.pop("id"), r"^chatcmpl-[0-9a-f]{32}$")
         self.assertGreater(answer.pop("created"), 1.7e9)
-        usage = answer.pop("usage")
-        self.assertEqual((usage["completion_tokens"], usage["total_tokens"]), (25, usage["prompt_tokens"] + 25))
+        counted = answer.pop("usage")
+        self.assertEqual(counted, usage(counted["prompt_tokens"], 25))
         self.assertEqual(answer, {"object": "chat.completion", "model": "shakespeare", "choices": [
             {"index": 0, "message": {"role": "assistant", "content": text, "refusal": None}, "logprobs": None,
              "finish_reason": "length"}]})
@@ -447,6 +512,18 @@ class Chats(Served):
                          chat_template_kwargs={"shout": "juliet"})
         self.assertEqual(loud["choices"], answer["choices"])
         self.assertEqual(self.chat(stop="\n\n")["choices"][0]["finish_reason"], "stop")
+
+    def test_the_next_turn(self):
+        told = 6 * "But soft, what light through yonder window breaks? "
+        first = self.chat(messages=[{"role": "juliet", "content": told}], max_tokens=20)
+        talk = [{"role": "juliet", "content": told}, {"role": "romeo", "content": first["choices"][0]["message"]["content"]},
+                {"role": "juliet", "content": "Speak again!"}]
+        second = self.chat(messages=talk, max_tokens=20)["usage"]
+        given = first["usage"]["prompt_tokens"]
+        self.assertEqual(first["usage"], usage(given, 20))
+        self.assertEqual(second, usage(second["prompt_tokens"], 20, second["prompt_tokens_details"]["cached_tokens"]))
+        self.assertGreaterEqual(second["prompt_tokens_details"]["cached_tokens"], given // 32 * 32)
+        self.assertGreater(given, 64)
 
     def test_chat_logprobs(self):
         plain = self.expected(max_tokens=9, logprobs=2)["choices"][0]["logprobs"]
