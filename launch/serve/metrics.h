@@ -26,7 +26,8 @@ typedef struct tsr_histogram {
     X(whole, "e2e_request_latency_seconds", "from a request's arrival to its last token")                    \
     X(step, "step_seconds", "of a step of the engine")
 
-/* Parts of the leader's time that are not the model's. X(FIELD, "stage") */
+/* Parts of the leader's time that are not the model's: plan and commit, inside a step, by the clock; admit and hand_out,
+ * outside, in CPU time, since the threads that it wakes may take its core meanwhile. X(FIELD, "stage") */
 #define TSR_HOST_STAGE_TABLE(X)                                                                              \
     X(admit, "admit")       /* taking new requests, letting go of those whose client has left */             \
     X(plan, "plan")         /* deciding what a step computes, telling the other ranks, laying it out */      \
