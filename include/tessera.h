@@ -82,12 +82,15 @@ typedef struct tsr_engine_options {
                                far as it does not depend on them; "off"; "auto": on for GPUs. Tokens are the same */
     bool
         prefix_cache; /* requests that begin alike share the keys and values of their beginning, which stay for
-                          later ones for as long as there is room */
+                           later ones for as long as there is room */
+    bool
+        pace; /* steps are kept even, for those who read along: beside texts that are being written, prompts are
+                           read in pieces that the time for a usual step allows. Tokens are the same */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                              \
     {                                                                                                        \
         sizeof(tsr_engine_options), NULL, "auto", "auto", 0, 0, 64, 0, 0, 0, false, false, false, false,     \
-            "auto", 0, false, NULL, NULL, "auto", 0, "auto", true                                            \
+            "auto", 0, false, NULL, NULL, "auto", 0, "auto", true, false                                     \
     }
 
 /* Collective. Starts MPI if a launcher started this process. On failure all ranks get the same status. */

@@ -40,6 +40,7 @@ tsr_engine_options tsr_cli_engine_options(const tsr_options *o)
     e.gpu_memory_fraction = o->real[TSR_OPT_GPU_MEMORY_FRACTION];
     e.no_cuda_graph = o->flag[TSR_OPT_NO_CUDA_GRAPH];
     e.quiet = o->flag[TSR_OPT_QUIET];
+    e.pace = o->command == TSR_CMD_SERVE && o->flag[TSR_OPT_PACE];
     return e;
 }
 

@@ -152,6 +152,8 @@ enum {
       "enqueue decode steps call by call instead of as captured graphs")                                     \
     X(PLAN_AHEAD, "plan-ahead", CHOICE, "auto", 0, 0, "auto|on|off", TSR_CMD_RUNS,                           \
       "plan a step while the one before runs; auto: on for GPUs; the tokens are the same")                   \
+    X(PACE, "pace", BOOL, "true", 0, 0, "", TSR_CMD_SERVE,                                                   \
+      "read long prompts in pieces that hold up the tokens of others no longer than usual")                  \
     X(PREFIX_CACHE, "prefix-cache", BOOL, "true", 0, 0, "",                                                  \
       TSR_CMD_GENERATE | TSR_CMD_CLASSIFY | TSR_CMD_SERVE,                                                   \
       "prompts that begin alike share what is computed of their beginning; it is kept while there is room")  \

@@ -340,6 +340,8 @@ static tsr_status build_steps(tsr_engine *e)
     if (tsr_world_rank(e->world) != 0) return TSR_OK;
     TSR_TRY(tsr_scheduler_create(&e->limits, &e->scheduler));
     tsr_scheduler_set_ahead(e->scheduler, e->goes_ahead);
+    if (e->options.pace) TSR_TRY(tsr_step_pace_create(&e->pace));
+    tsr_scheduler_set_pace(e->scheduler, e->pace);
     if (e->options.prefix_cache)
         TSR_TRY(tsr_scheduler_share_prefixes(e->scheduler, e->local->ropes, e->local->n_ropes));
     return TSR_OK;
@@ -463,6 +465,7 @@ void tsr_engine_destroy(tsr_engine **engine)
     if (!e->dismissed && tsr_world_rank(e->world) == 0) tsr_engine_dismiss(e);
     engine_requests_free(e);
     tsr_scheduler_destroy(&e->scheduler);
+    tsr_step_pace_destroy(&e->pace);
     tsr_sampler_destroy(&e->sampler);
     tsr_row_outputs_destroy(&e->row_outputs);
     tsr_step_builder_destroy(&e->builder);

@@ -44,6 +44,8 @@ typedef struct engine_flight {
     tsr_sample_result *results; /* [n_rows] of [max_rows] */
     int32_t n_rows;
     bool on_device; /* the executor chooses its tokens: results come by tsr_executor_finish */
+    double began;   /* when it was begun to be planned, on rank 0 */
+    double seconds; /* that it took, if it was not on a device */
 } engine_flight;
 
 struct tsr_engine {
@@ -83,12 +85,16 @@ struct tsr_engine {
 
     /* rank 0 only */
     tsr_scheduler *scheduler;
+    tsr_step_pace *pace; /* NULL: none is kept */
     tsr_tokenizer *tokenizer;
     engine_request **requests; /* [n_requests] in order of submission */
     int64_t n_requests, requests_capacity, next_id;
 
     tsr_host_times times;
-    double lap; /* when what is being timed began */
+    double lap;   /* when what is being timed began */
+    double began; /* when the latest step was begun to be planned, on rank 0 */
+    double ended; /* when the latest step on a device had ended */
+    double took;  /* seconds of the step whose results were taken last */
     tsr_engine_info info;
 };
 

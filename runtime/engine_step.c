@@ -46,6 +46,7 @@ static tsr_status run_here(tsr_engine *e, const tsr_step *step, const tsr_sample
     else
         TSR_TRY(tsr_sampler_run(e->sampler, logits, ld, rows, step->n_rows, &results));
     lap(e, &e->times.sample);
+    f->seconds = e->lap - f->began;
     tsr_slot_table_results(e->slots, results, step->n_rows);
     for (int32_t i = 0; i < step->n_rows; i++) f->results[i] = results[i];
     return TSR_OK;
@@ -65,6 +66,7 @@ static tsr_status launch(tsr_engine *e)
     e->times.steps++;
     engine_flight *f = &e->flights[e->n_flights++];
     f->n_rows = step->n_rows;
+    f->began = e->began;
     f->on_device = tsr_executor_samples(e->executor, rows, step->n_rows);
     if (!f->on_device) return run_here(e, step, rows, f);
     TSR_TRY(tsr_executor_start(e->executor, step, rows));
@@ -72,7 +74,8 @@ static tsr_status launch(tsr_engine *e)
     return TSR_OK;
 }
 
-/* Takes the results of the oldest flight; they stay valid until the next one begins. */
+/* Takes the results of the oldest flight; they stay valid until the next one begins. A device's step took the time since
+ * its planning began, or since the end of the one before it, if it had to wait for that. */
 static tsr_status take(tsr_engine *e, const tsr_sample_result **results, int32_t *n_results)
 {
     const engine_flight oldest = e->flights[0];
@@ -81,10 +84,13 @@ static tsr_status take(tsr_engine *e, const tsr_sample_result **results, int32_t
     e->n_flights--;
     *results = oldest.results;
     *n_results = oldest.n_rows;
+    e->took = oldest.seconds;
     if (!oldest.on_device) return TSR_OK;
     e->lap = tsr_now();
     TSR_TRY(tsr_executor_finish(e->executor, oldest.results));
     lap(e, &e->times.wait);
+    e->took = e->lap - (oldest.began > e->ended ? oldest.began : e->ended);
+    e->ended = e->lap;
     return TSR_OK;
 }
 
@@ -129,9 +135,9 @@ tsr_status tsr_engine_dismiss(tsr_engine *e)
 
 static tsr_status plan_and_launch(tsr_engine *e)
 {
-    double begin = tsr_now();
+    e->began = tsr_now();
     tsr_scheduler_plan(e->scheduler, e->record);
-    e->times.plan += tsr_now() - begin;
+    e->times.plan += tsr_now() - e->began;
     return share_and_launch(e);
 }
 
@@ -141,6 +147,7 @@ static tsr_status take_and_commit(tsr_engine *e)
     int32_t n;
     TSR_TRY(broken_by(e, take(e, &results, &n)));
     e->lap = tsr_now();
+    tsr_scheduler_measured(e->scheduler, e->took);
     TSR_TRY(tsr_scheduler_commit(e->scheduler, results, n));
     TSR_TRY(engine_requests_update(e));
     lap(e, &e->times.commit);

@@ -21,6 +21,7 @@ typedef struct planned_row {
 typedef struct planned_step {
     planned_row *rows; /* [n_rows] of [max_rows] */
     int32_t n_rows;
+    tsr_step_work work;
 } planned_step;
 
 enum { MOST_PLANNED = 2 };
@@ -28,6 +29,7 @@ enum { MOST_PLANNED = 2 };
 struct tsr_scheduler {
     tsr_step_limits limits;
     tsr_page_pool *pool;
+    tsr_step_pace *pace;        /* NULL: none is kept */
     tsr_prefix_cache *prefixes; /* NULL: nothing is shared */
     int64_t table_pages;        /* that the running requests can come to have, shared ones counted for each */
     int32_t n_shared;           /* pages that the sequences which begin in the record being planned share */
@@ -250,8 +252,19 @@ static bool fully_planned(const tsr_request *r)
     return !reads_prompt(r) && r->n_computed >= tsr_request_cached_tokens(&r->spec);
 }
 
-/* Tokens of its prompt that the room left in the step allows. Each scored token needs a row; so does the last
- * one. */
+/* Of n tokens of its prompt, those for which there is time. A prefix, which is read whole, is read beside no other
+ * prompt. */
+static int32_t paced_tokens(const tsr_scheduler *s, const tsr_request *r, int32_t n)
+{
+    const tsr_step_work *work = &s->planned[s->n_planned].work;
+    int32_t prefix = (int32_t)tsr_min(n, (int64_t)r->spec.prefix_length - r->n_computed);
+    if (!s->pace) return n;
+    int32_t allowed = tsr_step_pace_allows(s->pace, work, r->n_computed, n, wants_every_row(r));
+    return allowed < prefix && work->prompt == 0 ? prefix : allowed;
+}
+
+/* Tokens of its prompt that the room and the time left in the step allow. Each scored token needs a row; so does the
+ * last one. */
 static int32_t chunk_tokens(const tsr_scheduler *s, const tsr_request *r, const tsr_step_record *record)
 {
     int32_t left = r->spec.n_prompt - r->n_computed, rows = s->limits.max_rows - record->n_rows;
@@ -260,6 +273,7 @@ static int32_t chunk_tokens(const tsr_scheduler *s, const tsr_request *r, const 
         n = (int32_t)tsr_min(n, rows);
     else if (n == left && rows == 0)
         n--;
+    n = paced_tokens(s, r, n);
     return r->n_computed + n < r->spec.prefix_length ? 0 : n; /* a prefix is read whole */
 }
 
@@ -342,13 +356,20 @@ static int32_t plan_start(const tsr_request *r, tsr_step_record *record)
 static void plan_sequence(tsr_scheduler *s, tsr_request *r, tsr_step_record *record, int32_t n)
 {
     tsr_record_sequence *q = &record->sequences[record->n_sequences];
+    tsr_step_work *work = &s->planned[s->n_planned].work;
+    int32_t n_rows = record->n_rows;
     q->slot = r->slot;
     q->start = plan_start(r, record);
     q->position = r->n_computed;
     q->n_tokens = n;
     q->n_pages = plan_pages(s, r, record, n);
     plan_tokens(s, r, record, n);
-    if (reads_prompt(r)) s->counts.prompt_tokens += n;
+    if (reads_prompt(r)) {
+        s->counts.prompt_tokens += n;
+        tsr_step_work_add_prompt(work, r->n_computed, n, record->n_rows - n_rows);
+    } else {
+        tsr_step_work_add_decoding(work, r->n_computed);
+    }
     record->n_sequences++;
     r->n_computed += n;
 }
@@ -419,6 +440,17 @@ void tsr_scheduler_set_ahead(tsr_scheduler *s, bool ahead)
     s->ahead = ahead;
 }
 
+void tsr_scheduler_set_pace(tsr_scheduler *s, tsr_step_pace *pace)
+{
+    s->pace = pace;
+}
+
+void tsr_scheduler_measured(tsr_scheduler *s, double seconds)
+{
+    assert(s->n_planned > 0);
+    if (s->pace) tsr_step_pace_measured(s->pace, &s->planned[0].work, seconds);
+}
+
 /* The next step can be planned, on every rank, without looking at what this row gives. Lists of best tokens lie in
  * memory that the next step uses again. */
 static bool chosen_blindly(const planned_row *row)
@@ -448,12 +480,15 @@ static void note_pages(tsr_scheduler *s)
 void tsr_scheduler_plan(tsr_scheduler *s, tsr_step_record *record)
 {
     assert(s->n_planned < MOST_PLANNED);
+    planned_step *step = &s->planned[s->n_planned];
     note_pages(s);
     begin_record(s, record, TSR_RECORD_STEP);
+    step->work = (tsr_step_work){0};
     for (int32_t i = 0; i < s->n_running; i++)
         if (!reads_prompt(s->running[i]) && !fully_planned(s->running[i]))
             plan_sequence(s, s->running[i], record, 1);
     int32_t n_decoding = record->n_sequences;
+    if (s->pace) tsr_step_pace_begin(s->pace, &step->work);
     for (int32_t i = 0; i < s->n_running && n_decoding < s->n_running; i++) {
         tsr_request *r = s->running[i];
         int32_t n = reads_prompt(r) ? chunk_tokens(s, r, record) : 0;
@@ -465,7 +500,7 @@ void tsr_scheduler_plan(tsr_scheduler *s, tsr_step_record *record)
         record->kind = TSR_RECORD_IDLE;
         return;
     }
-    planned_step *step = &s->planned[s->n_planned++];
+    s->n_planned++;
     step->n_rows = record->n_rows;
     record->ahead = may_go_ahead(s, step);
     s->counts.steps++;

@@ -5,6 +5,11 @@
  * it. Requests join and leave between steps. Rows of logits are bounded too: a prompt being scored goes at
  * most max_rows tokens a step.
  *
+ * Keeping pace (set_pace): beside sequences that decode, prompts get the tokens for which there is time too (step_pace.h),
+ * in the same order; what a prompt does not get it gets in later steps. A prefix, which has to be read whole, is not cut:
+ * it waits for a step that reads no other prompt. Which tokens share a step then depends on measured times; what a request
+ * gets does not.
+ *
  * Pages for the worst case (prompt and all new tokens) are set aside when a request is admitted, so an
  * admitted request always runs to its end: nothing is ever preempted. A request that can never fit is refused
  * by submit with the arithmetic in the line; one that does not fit now waits. Admission is strictly in order
@@ -33,6 +38,7 @@
 
 #include "layers/rope.h"
 #include "runtime/request.h"
+#include "runtime/step_pace.h"
 #include "runtime/step_record.h"
 
 #include <stdbool.h>
@@ -53,6 +59,11 @@ void tsr_scheduler_destroy(tsr_scheduler **scheduler);
 
 /* Whether steps may be marked `ahead`; off at first. Between steps only. */
 void tsr_scheduler_set_ahead(tsr_scheduler *scheduler, bool ahead);
+
+/* Keeps pace from now on; NULL, as at first: no longer. Borrowed. */
+void tsr_scheduler_set_pace(tsr_scheduler *scheduler, tsr_step_pace *pace);
+/* What the oldest step under way took; to be said before its commit, where pace is to be kept. */
+void tsr_scheduler_measured(tsr_scheduler *scheduler, double seconds);
 
 /* Lets requests share pages; off at first. ropes: [n_ropes] of the model; must outlive the scheduler. Once, before the
  * first request. TSR_ERR_MEMORY. */

@@ -22,6 +22,8 @@ typedef struct simulation {
     tsr_rng rng;
     tsr_step_limits limits;
     tsr_scheduler *scheduler;
+    tsr_step_pace *pace; /* NULL: none is kept */
+    int held_back;       /* steps that could have read more of prompts, but for the pace */
     rank root, follower;
     void *bytes;
     tsr_request *requests[MOST_REQUESTS];
@@ -168,7 +170,9 @@ static inline void check_plan(simulation *s, const bool *decoding)
         if (decoding[i]) assert_true(in_step[i]);
         unread |= q->state == TSR_REQUEST_RUNNING && q->n_computed < q->spec.n_prompt;
     }
-    if (unread) assert_true(r->n_tokens == s->limits.max_tokens || r->n_rows == s->limits.max_rows);
+    bool held_back = unread && r->n_tokens < s->limits.max_tokens && r->n_rows < s->limits.max_rows;
+    assert_true(s->pace || !held_back);
+    s->held_back += held_back;
     if (s->n_flights == 0 && !tsr_scheduler_idle(s->scheduler)) assert_int_equal(r->kind, TSR_RECORD_STEP);
 }
 
@@ -232,6 +236,7 @@ static inline void commit_step(simulation *s)
     int32_t before[MOST_REQUESTS];
     for (int i = 0; i < s->n_submitted; i++) before[i] = s->requests[i]->n_generated;
     const flight oldest = s->flights[0];
+    if (s->pace) tsr_scheduler_measured(s->scheduler, 1e-3 * between(&s->rng, 0, 100));
     assert_int_equal(tsr_scheduler_commit(s->scheduler, oldest.results, oldest.n), TSR_OK);
     s->flights[0] = s->flights[1];
     s->flights[1] = oldest;
@@ -281,10 +286,18 @@ static inline void go_ahead(simulation *s, bool device)
     s->root.device = s->follower.device = device;
 }
 
+/* Pace is kept, of steps that take any time. */
+static inline void keep_pace(simulation *s)
+{
+    assert_int_equal(tsr_step_pace_create(&s->pace), TSR_OK);
+    tsr_scheduler_set_pace(s->scheduler, s->pace);
+}
+
 static inline void simulation_destroy(simulation *s)
 {
     for (int i = 0; i < s->n_requests; i++) tsr_request_destroy(&s->requests[i]);
     tsr_scheduler_destroy(&s->scheduler);
+    tsr_step_pace_destroy(&s->pace);
     rank_destroy(&s->root);
     rank_destroy(&s->follower);
     free(s->bytes);

@@ -34,6 +34,26 @@ static void ahead_is_as_alone(void **state)
     assert_true(ahead > steps / 20);
 }
 
+/* Nor does keeping pace, whatever steps take. */
+static void paced_is_as_alone(void **state)
+{
+    (void)state;
+    int held_back = 0, steps = 0;
+    for (uint64_t seed = 1; seed <= 500; seed++) {
+        simulation s;
+        simulation_create(&s, seed * 7919, NULL);
+        if (seed % 2) go_ahead(&s, seed % 3);
+        if (seed % 4 < 2) share(&s);
+        keep_pace(&s);
+        run_all(&s, between(&s.rng, 1, MOST_REQUESTS));
+        steps += s.steps;
+        held_back += s.held_back;
+        simulation_destroy(&s);
+    }
+    print_message("%d of %d steps were held back\n", held_back, steps);
+    assert_true(held_back > steps / 100);
+}
+
 /* ---- Single rules ---- */
 
 static void what_never_fits_is_refused(void **state)
@@ -458,6 +478,7 @@ int main(void)
         cmocka_unit_test(failed_rows_end_their_request_alone),
         cmocka_unit_test(batched_is_as_alone),
         cmocka_unit_test(ahead_is_as_alone),
+        cmocka_unit_test(paced_is_as_alone),
         cmocka_unit_test(a_token_in_vain_is_dropped),
         cmocka_unit_test(memory_may_run_out),
         cmocka_unit_test(a_list_without_memory_ends_its_request),
