@@ -21,6 +21,7 @@ typedef struct tsr_step_sequence {
     int32_t position;     /* position of that first token = tokens cached before this step */
     const int32_t *pages; /* page numbers, enough for position + n_tokens tokens */
     int32_t prefix;       /* keys at positions below are seen by all its tokens (prefix.h); 0: none */
+    bool prompt;          /* its tokens are of its prompt, even if this step has one alone */
 } tsr_step_sequence;
 
 /* One step: T tokens of S sequences laid end to end, and R rows whose outputs are wanted. */

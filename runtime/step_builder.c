@@ -134,8 +134,12 @@ static void add_token(tsr_step_builder *b, int32_t t, int32_t position, const ts
 static void add_sequence(tsr_step_builder *b, int32_t index, const tsr_record_sequence *q,
                          int32_t first_token, const tsr_slot *slot)
 {
-    b->sequences[index] =
-        (tsr_step_sequence){first_token, q->n_tokens, q->position, slot->pages, slot->start.prefix_length};
+    b->sequences[index] = (tsr_step_sequence){.first_token = first_token,
+                                              .n_tokens = q->n_tokens,
+                                              .position = q->position,
+                                              .pages = slot->pages,
+                                              .prefix = slot->start.prefix_length,
+                                              .prompt = q->position < slot->start.prompt_length};
     for (int32_t i = 0; i < q->n_tokens; i++) {
         b->sequence[first_token + i] = index;
         add_token(b, first_token + i, q->position + i, &slot->start);

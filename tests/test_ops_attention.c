@@ -222,7 +222,7 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
         int32_t take = s->length[q] - done[q] < chunk[q] ? s->length[q] - done[q] : chunk[q];
         if (take == 0) continue;
         which[n] = q;
-        sequences[n] = (tsr_step_sequence){tokens, take, done[q], s->pages[q], prefix_of(s, q)};
+        sequences[n] = (tsr_step_sequence){tokens, take, done[q], s->pages[q], prefix_of(s, q), done[q] % 2};
         for (int32_t t = 0; t < take; t++) token_sequence[tokens++] = n;
         n++;
     }

@@ -89,15 +89,23 @@ typedef struct visit {
     int most_heads; /* of a piece */
 } visit;
 
+/* The ways for many tokens round otherwise than the one for a single token. Which one takes a token of a prompt may not
+ * depend on where the prompt was cut, or tokens would depend on what else was in the steps. */
+static bool takes_many(const visit *v, const tsr_attention_piece *piece)
+{
+    return piece->n_tokens > 1 ||
+           ((piece->sequence->prompt || piece->sequence->n_tokens > 1) && v->rows >= piece->n_heads);
+}
+
 static void visit_piece(visit *v, const tsr_attention_piece *piece)
 {
     int64_t begin = v->so_far;
     v->so_far += cost_of(v->call, piece);
     if (v->total < 0 || begin * v->worker->n_threads / v->total != v->worker->thread) return;
-    if (piece->n_tokens == 1)
-        TSR_LOCAL(tsr_attention_decode)(v->call, piece, v->worker->scratch);
-    else
+    if (takes_many(v, piece))
         v->many(v->call, piece, v->worker->scratch);
+    else
+        TSR_LOCAL(tsr_attention_decode)(v->call, piece, v->worker->scratch);
 }
 
 /* Cuts (sequence, kv head) into pieces of at most v->rows rows, or single tokens where blocks of rows do not

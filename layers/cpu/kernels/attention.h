@@ -1,6 +1,7 @@
 /* attention.h: the parts of the attention kernel. attention.c appends to the cache and deals out work; a
  * piece of work is some query tokens of one sequence times some query heads that share a kv head.
- * attention_decode.c does pieces of one token, attention_prefill.c those of many; attention_amx.c those of many over a bf16 cache.
+ * attention_decode.c does single tokens that were chosen one by one, attention_prefill.c those of prompts; attention_amx.c the latter
+ * over a bf16 cache.
  *
  * Both walk the keys once, in tiles that lie within a page, with the running maximum m and sum l of each
  * query row: m' = max(m, max_j s_j),  p_j = e^(s_j - m'),  l = l e^(m - m') + sum p_j,  o = o e^(m - m') +

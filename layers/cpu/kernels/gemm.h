@@ -1,14 +1,14 @@
 /* gemm.h: the ways of computing out = x W^T + b that linear.c chooses from.
  *
- *   fma   every dtype, every instruction set: float32 activations, weights widened to float32 in registers
- *   dot   bf16 weights, AVX512-BF16: activations rounded to bf16 (nearest even), products summed in float32
- *   amx   bf16 weights, AMX: likewise, on tiles
+ *   fma       every dtype, every instruction set: float32 activations, weights widened to float32 in registers
+ *   dot       bf16 weights, AVX512-BF16: activations rounded to bf16 (nearest even), products summed in float32
+ *   amx       bf16 weights, AMX: likewise, on tiles
+ *   amx_few   the bits of amx by fused multiply-adds, for a few rows
  *
- * So with bf16 weights a result depends, within the rounding of the activations to bf16, on which one ran:
- * linear.c takes fma for few rows (memory is the limit there, and it is the more exact) and a bf16 one for
- * many. Within fma the order of the additions is fixed: blocks of TSR_GEMM_DEPTH columns, each summed from
- * left to right, added up in order. A row's result is therefore the same bits for any number of rows and
- * threads.
+ * A row's result is the same bits for any number of rows and threads: a sequence's tokens do not depend on its company. So
+ * the choice depends on the dtype and the processor alone, and the order of the additions is fixed in each way. Within fma:
+ * blocks of TSR_GEMM_DEPTH columns, each summed from left to right, added up in order; dot likewise, by pairs of columns;
+ * amx: see gemm_amx_few.c.
  */
 #ifndef TSR_LAYERS_CPU_KERNELS_GEMM_H
 #define TSR_LAYERS_CPU_KERNELS_GEMM_H
@@ -48,7 +48,8 @@ void TSR_LOCAL(tsr_gemm_dot_choose)(void); /* settles tsr_cpu_dot_choice, once *
 tsr_tile_kernel TSR_LOCAL(tsr_fma_tile)(tsr_dtype dtype, int rows);
 #endif
 #ifdef TSR_ISA_amx
-extern const tsr_gemm TSR_LOCAL(tsr_gemm_amx);
+enum { TSR_FEW_ROWS = 3 }; /* most rows of amx_few */
+extern const tsr_gemm TSR_LOCAL(tsr_gemm_amx), TSR_LOCAL(tsr_gemm_amx_few);
 void TSR_LOCAL(tsr_amx_thread_init)(void);
 #endif
 

@@ -3,29 +3,29 @@
 #include "layers/cpu/kernels/gemm.h"
 #include "layers/cpu/tuning.h"
 
-/* Up to this many rows float32 multiply-adds keep up with memory, and round nothing. */
-#ifdef TSR_ISA_amx
-enum { FEW_ROWS = 6 };
-#else
-enum { FEW_ROWS = 4 };
-#endif
-
 static const tsr_gemm *choose(const tsr_call *call, int64_t rows)
 {
-    if (call->weight[0]->dtype != TSR_BF16 || rows <= FEW_ROWS) return &TSR_LOCAL(tsr_gemm_fma);
+    (void)rows;
+    if (call->weight[0]->dtype != TSR_BF16) return &TSR_LOCAL(tsr_gemm_fma);
 #if defined(TSR_ISA_amx)
-    return &TSR_LOCAL(tsr_gemm_amx);
+    return rows <= TSR_FEW_ROWS ? &TSR_LOCAL(tsr_gemm_amx_few) : &TSR_LOCAL(tsr_gemm_amx);
 #elif defined(TSR_ISA_avx512bf16)
     if (tsr_cpu_dot_choice == TSR_DOT) return &TSR_LOCAL(tsr_gemm_dot);
 #endif
     return &TSR_LOCAL(tsr_gemm_fma);
 }
 
-/* May be asked before the choice of dot is made: what fma needs is enough for both. */
+/* Fewer rows may need more than many. May be asked before the choice of dot is made. */
 int64_t TSR_LOCAL(tsr_linear_shared_bytes)(const tsr_call *call, int64_t rows)
 {
-    int64_t few = tsr_min(rows, FEW_ROWS);
-    return tsr_max(choose(call, few)->shared_bytes(call, few), choose(call, rows)->shared_bytes(call, rows));
+    int64_t most = 0;
+    for (int64_t r = 1; r <= tsr_min(rows, 8); r++)
+        most = tsr_max(most, choose(call, r)->shared_bytes(call, r));
+    most = tsr_max(most, choose(call, rows)->shared_bytes(call, rows));
+#if defined(TSR_ISA_avx512bf16)
+    most = tsr_max(most, TSR_LOCAL(tsr_gemm_dot).shared_bytes(call, rows));
+#endif
+    return most;
 }
 
 TSR_KERNEL(linear)
