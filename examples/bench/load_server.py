@@ -27,8 +27,8 @@ Times. Between two events of an answer as the client receives them: those that a
 client is one process that reads sockets and takes times; it shares the machine, and says how much CPU time it took.
 
 Overhead. From the server's metrics over the same time: what rank 0 does between and around the model's work
-(tessera_step_host_seconds_total) and the CPU time of its HTTP threads, which share the cores with the ranks, against
-the time of all steps. Standard library only.
+(tessera_step_host_seconds_total), while the others wait for it, against the time of all steps; and the CPU time of its HTTP
+threads, which run on any core, against that time on all cores of this machine. Standard library only.
 """
 import argparse
 import array
@@ -392,8 +392,10 @@ def overhead(before, after, seconds):
     if busy <= 0:
         raise SystemExit(f"the server ended no step in {seconds:.1f} s: nothing was measured")
     told = {name: round(100 * value / busy, 2) for name, value in stages.items()}
-    told["http_cpu"] = round(100 * grown.get("http_cpu_seconds_total", 0) / busy, 2)
+    http, cores = 100 * grown.get("http_cpu_seconds_total", 0) / busy, os.cpu_count()
+    told["http_cpu"] = round(http / cores, 2)
     return {"percent_of_steps": told, "sum_percent": round(sum(told.values()), 2),
+            "cores": cores, "http_cpu_percent_of_one_core": round(http, 2),
             "ms_a_step": round(1e3 * busy / max(1, grown["step_seconds_count"]), 2),
             "steps_a_second": round(grown["step_seconds_count"] / seconds, 1), "busy_percent": round(100 * busy / seconds, 1)}
 
