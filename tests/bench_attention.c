@@ -31,7 +31,7 @@ static double time_calls(const bench *b, int32_t n, int32_t position)
 {
     int32_t pages[PAGES], sequence[PROMPT] = {0};
     for (int p = 0; p < PAGES; p++) pages[p] = (p * 37) % PAGES;
-    tsr_step_sequence s = {0, n, position, pages, 0};
+    tsr_step_sequence s = {.n_tokens = n, .position = position, .pages = pages, .prompt = n > 1};
     tsr_step step = {.n_tokens = n, .n_sequences = 1, .sequence = sequence, .sequences = &s};
     int64_t width = b->s.heads * b->s.dim, kv_width = b->s.kv_heads * b->s.dim;
     double best = 1e9, end = tsr_now() + b->seconds;
