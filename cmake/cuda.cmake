@@ -39,7 +39,8 @@ function(tsr_use_cuda target)
   target_compile_definitions(${target} PRIVATE TSR_CUBLASLT_SONAME="libcublasLt.so.${CUDAToolkit_VERSION_MAJOR}"
                              TSR_NCCL_SONAME="libnccl.so.2" TSR_CUDA_LIBRARIES="${CUDAToolkit_LIBRARY_DIR}")
   target_include_directories(${target} PRIVATE ${TSR_NCCL_INCLUDE})
-  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${CUDAToolkit_INCLUDE_DIRS}>)
+  # Quoted: it may be a list.
+  target_include_directories(${target} PUBLIC "$<BUILD_INTERFACE:${CUDAToolkit_INCLUDE_DIRS}>")
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo --expt-relaxed-constexpr
                          -Xcompiler=-Wall,-Wextra$<$<BOOL:${TSR_WERROR}>:,-Werror>
                          $<$<BOOL:${TSR_WERROR}>:-Werror=all-warnings>>)

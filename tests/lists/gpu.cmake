@@ -9,6 +9,7 @@ if(TSR_CUDA_FOUND)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS gpu SKIP_RETURN_CODE 77)
   endforeach()
+  set_tests_properties(test_cuda_wait PROPERTIES RUN_SERIAL TRUE) # it measures when threads wake
   file(GLOB TSR_GPU_BENCHES CONFIGURE_DEPENDS gpu/bench_cuda_*.c)
   foreach(source ${TSR_GPU_BENCHES})
     get_filename_component(name ${source} NAME_WE)

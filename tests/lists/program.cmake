@@ -3,7 +3,8 @@
 find_package(Python3 COMPONENTS Interpreter)
 set(program_environment PYTHONDONTWRITEBYTECODE=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
-    OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader) # looking for fabrics would take half the time of a small job
+    OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader # looking for fabrics would take half the time of a small job
+    CUDA_VISIBLE_DEVICES=) # what is compared here are the bits and the memory of CPUs, on more ranks than there are GPUs
 
 # add_program_test(NAME SCRIPT ARGUMENT...)
 function(add_program_test name script)
