@@ -40,7 +40,10 @@ if [ ${#legs[@]} = 0 ]; then legs=("gcc release build" "clang clang build-clang"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 # Open MPI leaks at its end, so leaks are looked for wherever no mpirun is in between, and not behind it.
 export UBSAN_OPTIONS=print_stacktrace=1 OMPI_MCA_mca_base_env_list=LSAN_OPTIONS=detect_leaks=0
-cores=$(nproc)
+# Jobs of several ranks mostly wait for one another to start, so there is room for twice as many tests as there are cores;
+# but each runs threads on all cores.
+lanes=$((2 * $(nproc)))
+if [ "$lanes" -gt 4 ]; then lanes=4; fi
 
 # Adds the outcome of one ctest run to the sums. A test that could not be started counts as failed, one that says it
 # cannot run here (exit code 77) as skipped.
@@ -64,8 +67,7 @@ run_leg() {
     SECONDS=0
     if scripts/build.sh --tests "$preset" >"$log" 2>&1; then
         local built=$SECONDS
-        # Twice as many as there are cores: jobs of several ranks mostly wait for one another to start.
-        ctest --preset "$preset" --parallel "$((2 * cores))" --output-junit "$report" "${ctest_options[@]}" </dev/null
+        ctest --preset "$preset" --parallel "$lanes" --output-junit "$report" "${ctest_options[@]}" </dev/null
         status=$?
         if ! count "$report" || [ $status != 0 ] && [ "$fail" = 0 ]; then
             say "==> $name: ctest ended with $status and no failed test to show for it"
