@@ -2,8 +2,8 @@
 # What the container runs: `tessera`, and of `serve` as many ranks as its options ask for (tensor_parallel_degree, from
 # wherever options come; max: one for each GPU, without GPUs one).
 #
-# SIGTERM, by which containers are told to end, would have mpirun kill its ranks. It passes SIGUSR1 on, and the server
-# drains.
+# SIGTERM, by which containers are told to end, would have mpirun kill its ranks. SIGUSR1 drains them; mpirun of some
+# releases passes it on and of others does not, so the ranks get it from here: mpirun's children.
 set -euo pipefail
 if [ "${1-}" != serve ]; then exec tessera "$@"; fi
 
@@ -24,7 +24,12 @@ how=(--bind-to none --oversubscribe --mca btl_vader_single_copy_mechanism none)
 if [ "$(id -u)" = 0 ]; then how+=(--allow-run-as-root); fi
 mpirun -n "$ranks" "${how[@]}" tessera "$@" &
 job=$!
-trap 'kill -USR1 "$job"' TERM INT USR1
+drain() {
+    local ranks
+    read -ra ranks < <(cat /proc/"$job"/task/*/children 2> /dev/null | tr '\n' ' ') || true
+    if [ ${#ranks[@]} -gt 0 ]; then kill -USR1 "${ranks[@]}" || true; fi
+}
+trap drain TERM INT USR1
 code=0
 while kill -0 "$job" 2> /dev/null; do # a signal ends `wait` before the job
     code=0

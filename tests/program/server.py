@@ -3,6 +3,7 @@ import atexit
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -18,7 +19,7 @@ class Server:
     """Starts on a free port and waits until it is ready, or listens. Its log is in `lines`."""
 
     def __init__(self, model, *options, ranks=0, entry=None, env=None, until_ready=True):
-        self.ranks = ranks
+        self.ranks, self.entry = ranks, entry
         self.process = support.start("serve", "--model", model, "--port", 0, *options, ranks=ranks, entry=entry, env=env)
         atexit.register(self._kill)  # whatever a test does
         self.lines = []
@@ -139,10 +140,15 @@ class Server:
     # --- ending ---
 
     def signal(self, number):
-        os.kill(self.process.pid, number)
+        """To the process that was started. mpirun of some releases passes SIGUSR1 on and of others does not: to its ranks."""
+        targets = [self.process.pid]
+        if number == signal.SIGUSR1 and self.ranks and not self.entry:
+            targets = children_of(self.process.pid)
+        for pid in targets:
+            os.kill(pid, number)
 
     def stop(self, number=None, seconds=30):
-        """Signals unless that was done; the exit code. Launchers pass SIGUSR1 on and handle SIGTERM themselves."""
+        """Signals unless that was done; the exit code. Launchers handle SIGTERM themselves."""
         if number is not None:
             self.signal(number)
         code = support.wait(self.process, seconds * support.SLOWNESS)[0]
@@ -155,6 +161,13 @@ class Server:
         if self.process.returncode is None and self.process.poll() is None:
             return self.stop(signal.SIGUSR1)
         return self.process.returncode
+
+
+def children_of(pid):
+    found = []
+    for file in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in file.read_text().split()]
+    return found
 
 
 def parse_events(data):
