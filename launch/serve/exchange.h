@@ -38,9 +38,9 @@ typedef struct tsr_job {
     tsr_token_list prompt;
     uint64_t seed;
     int64_t request; /* the leader's: the engine's id; 0: not submitted */
-    double handed, started,
-        latest; /* the leader's: seconds, when it was handed over, first ran, last got a token */
-    bool done;  /* the leader's */
+    /* The leader's until it is done: seconds, when it was handed over, first ran, got its first and its last token; 0: not. */
+    double handed, started, first, latest;
+    bool done; /* the leader's */
     /* lock: */
     tsr_new_token *tokens; /* [n_tokens] */
     int64_t n_tokens, capacity;

@@ -194,6 +194,7 @@ static void measure(leader *l, tsr_job *job, bool waiting, int64_t fresh)
     if (fresh > 0 && job->latest == 0) tsr_metrics_observe(m, &m->first_token, now - job->handed);
     if (fresh > 0 && job->latest > 0)
         tsr_metrics_observe(m, &m->between, (now - job->latest) / (double)fresh);
+    if (fresh > 0 && job->first == 0) job->first = now;
     if (fresh > 0) job->latest = now;
 }
 

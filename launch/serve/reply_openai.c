@@ -1,4 +1,5 @@
 /* reply_openai.c: answers of /v1/completions, whole and as server-sent events. */
+#include "base/log.h"
 #include "base/memory.h"
 #include "launch/serve/reply_openai.h"
 
@@ -156,6 +157,23 @@ static tsr_status put_head(tsr_exchange *x, tsr_text *out)
     return tsr_openai_head(x, "cmpl", "text_completion", out);
 }
 
+/* Seconds from the request's arrival on: until the last of its answers was begun, until the first token of any, until now. */
+static tsr_status put_timing(const tsr_exchange *x, tsr_text *out)
+{
+    double started = x->began, first = INFINITY;
+    for (int64_t i = 0; i < x->n_jobs; i++) {
+        if (x->jobs[i].started > started) started = x->jobs[i].started;
+        if (x->jobs[i].first > 0 && x->jobs[i].first < first) first = x->jobs[i].first;
+    }
+    TSR_TRY(tsr_text_puts(out, ",\"timing\":{\"queue_seconds\":"));
+    TSR_TRY(tsr_put_number(out, (float)(started - x->began)));
+    TSR_TRY(tsr_text_puts(out, ",\"first_token_seconds\":"));
+    TSR_TRY(tsr_put_number(out, (float)(first - x->began)));
+    TSR_TRY(tsr_text_puts(out, ",\"seconds\":"));
+    TSR_TRY(tsr_put_number(out, (float)(tsr_now() - x->began)));
+    return tsr_text_puts(out, "}");
+}
+
 tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out)
 {
     int64_t given = 0, cached = 0, made = 0;
@@ -167,10 +185,11 @@ tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out)
         }
         made += job->n_tokens;
     }
-    return tsr_text_format(out,
-                           ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
-                           "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
-                           (long long)given, (long long)made, (long long)(given + made), (long long)cached);
+    TSR_TRY(tsr_text_format(out,
+                            ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,"
+                            "\"total_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld}}",
+                            (long long)given, (long long)made, (long long)(given + made), (long long)cached));
+    return put_timing(x, out);
 }
 
 /* The text from text_sent on, with the prompt in front. */

@@ -8,7 +8,7 @@
 const char *tsr_openai_reason(tsr_finish finish);
 /* {"id":"PREFIX-..","object":OBJECT,"created":..,"model":..,"choices":[ with the same two in all calls for an exchange. */
 tsr_status tsr_openai_head(tsr_exchange *x, const char *prefix, const char *object, tsr_text *out);
-/* ,"usage":{..} */
+/* ,"usage":{..},"timing":{..} */
 tsr_status tsr_openai_usage(const tsr_exchange *x, tsr_text *out);
 /* Errors, and comments, as server-sent events. */
 tsr_status tsr_openai_failure(const tsr_refusal *why, tsr_text *out);

@@ -64,7 +64,9 @@ class Shapes(Served):
         answer = self.server.complete(prompt="ROMEO:", max_tokens=12, model="shakespeare", user="somebody", logprobs=None)
         self.assertRegex(answer.pop("id"), r"^cmpl-[0-9a-f]{32}$")
         self.assertGreater(answer.pop("created"), 1.7e9)
-        text = answer["choices"][0].pop("text")
+        text, timing = answer["choices"][0].pop("text"), answer.pop("timing")
+        self.assertEqual(list(timing), ["queue_seconds", "first_token_seconds", "seconds"])
+        self.assertTrue(0 < timing["queue_seconds"] <= timing["first_token_seconds"] < timing["seconds"] < 60, timing)
         self.assertEqual(answer, {"object": "text_completion", "model": "shakespeare",
                                   "choices": [{"index": 0, "logprobs": None, "finish_reason": "length"}],
                                   "usage": usage(2, 12)})
@@ -500,6 +502,7 @@ class Chats(Served):
         self.assertRegex(answer.pop("id"), r"^chatcmpl-[0-9a-f]{32}$")
         self.assertGreater(answer.pop("created"), 1.7e9)
         counted = answer.pop("usage")
+        self.assertEqual(len(answer.pop("timing")), 3)
         self.assertEqual(counted, usage(counted["prompt_tokens"], 25))
         self.assertEqual(answer, {"object": "chat.completion", "model": "shakespeare", "choices": [
             {"index": 0, "message": {"role": "assistant", "content": text, "refusal": None}, "logprobs": None,
