@@ -34,6 +34,8 @@ typedef struct scene {
     double *want[SEQUENCES];                        /* [length][heads * value_dim] */
     int32_t pages[SEQUENCES][MAX_PAGES];
     tsr_cache_data cache;
+    bool prompts;          /* every token is said to be of a prompt */
+    float *got[SEQUENCES]; /* [length][out cols] where outputs are kept, or NULL */
 } scene;
 
 /* k and v as the cache holds them */
@@ -222,7 +224,8 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
         int32_t take = s->length[q] - done[q] < chunk[q] ? s->length[q] - done[q] : chunk[q];
         if (take == 0) continue;
         which[n] = q;
-        sequences[n] = (tsr_step_sequence){tokens, take, done[q], s->pages[q], prefix_of(s, q), done[q] % 2};
+        sequences[n] = (tsr_step_sequence){
+            tokens, take, done[q], s->pages[q], prefix_of(s, q), s->prompts || done[q] % 2};
         for (int32_t t = 0; t < take; t++) token_sequence[tokens++] = n;
         n++;
     }
@@ -265,6 +268,10 @@ static int32_t run_step(scene *s, const tsr_cpu_kernels *set, int threads, int32
     run_call(set, &call, &step, threads);
     check_close("attention", set->isa, &out, want, tokens, 1, tolerance(set, s->dtype));
     check_guards("attention (q)", set->isa, &q, tokens);
+    for (int i = 0; i < n; i++)
+        for (int32_t t = 0; s->got[which[i]] && t < sequences[i].n_tokens; t++)
+            memcpy(s->got[which[i]] + (sequences[i].position + t) * out.cols,
+                   out.data + (sequences[i].first_token + t) * out.ld, (size_t)out.cols * 4);
     free(angles);
     free(q.data);
     free(k.data);
@@ -438,6 +445,34 @@ static void test_prefixes(void **state)
     }
 }
 
+/* What a prompt's token gets does not depend on where its prompt was cut: the same bits, a token alone included. */
+static void test_cuts(void **state)
+{
+    (void)state;
+    static const int32_t length[SEQUENCES] = {65, 40, 33}, whole[SEQUENCES] = {65, 40, 33},
+                         cut[SEQUENCES] = {64, 13, 1};
+    const model *m = &models[0];
+    scene s = make_scene(m, &(rotation){0}, TSR_BF16, length);
+    int64_t cols = m->heads * m->value_dim;
+    s.prompts = true;
+    FOR_EACH_SET (set) {
+        float *first[SEQUENCES] = {0};
+        for (int pass = 0; pass < 2; pass++) {
+            int32_t done[SEQUENCES] = {0};
+            for (int q = 0; q < SEQUENCES; q++) s.got[q] = aligned(length[q] * cols * 4);
+            while (run_step(&s, set, 1 + pass, done, pass ? cut : whole)) {
+            }
+            for (int q = 0; q < SEQUENCES; q++) {
+                if (pass) assert_memory_equal(first[q], s.got[q], (size_t)(length[q] * cols * 4));
+                if (pass) free(first[q]);
+                if (pass) free(s.got[q]);
+                if (!pass) first[q] = s.got[q];
+            }
+        }
+    }
+    free_scene(&s);
+}
+
 static void check_dtype(tsr_dtype dtype, size_t which_length)
 {
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
@@ -484,9 +519,9 @@ static void test_wide(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_f32),    cmocka_unit_test(test_f16),
-                                       cmocka_unit_test(test_bf16),   cmocka_unit_test(test_long),
-                                       cmocka_unit_test(test_wide),   cmocka_unit_test(test_rotating),
-                                       cmocka_unit_test(test_biases), cmocka_unit_test(test_prefixes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_f32),    cmocka_unit_test(test_f16),      cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_long),   cmocka_unit_test(test_wide),     cmocka_unit_test(test_rotating),
+        cmocka_unit_test(test_biases), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_cuts)};
     return cmocka_run_group_tests(tests, report_isas, NULL);
 }
