@@ -25,8 +25,12 @@ if [ "$(id -u)" = 0 ]; then how+=(--allow-run-as-root); fi
 mpirun -n "$ranks" "${how[@]}" tessera "$@" &
 job=$!
 drain() {
-    local ranks
-    read -ra ranks < <(cat /proc/"$job"/task/*/children 2> /dev/null | tr '\n' ' ') || true
+    local ranks tries
+    for ((tries = 0; tries < 50; tries++)); do # mpirun may not have started them yet
+        read -ra ranks < <(cat /proc/"$job"/task/*/children 2> /dev/null | tr '\n' ' ') || true
+        if [ ${#ranks[@]} -gt 0 ]; then break; fi
+        sleep 0.1
+    done
     if [ ${#ranks[@]} -gt 0 ]; then kill -USR1 "${ranks[@]}" || true; fi
 }
 trap drain TERM INT USR1
